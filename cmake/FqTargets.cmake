@@ -1,0 +1,41 @@
+# fq_options: language, warnings and sanitizers, on every target of ours and on no generated one.
+add_library(fq_options INTERFACE)
+target_compile_features(fq_options INTERFACE c_std_11)
+target_compile_definitions(fq_options INTERFACE _GNU_SOURCE FQ_VERSION="${PROJECT_VERSION}")
+# No contraction of a*b+c across statements: the same source gives the same bits with every compiler
+# flag that does not name FMA itself, and the kernels that want FMA say so.
+target_compile_options(fq_options INTERFACE -fno-math-errno -ffp-contract=off)
+add_library(fq_warnings INTERFACE)
+target_compile_options(fq_warnings INTERFACE
+  -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wdouble-promotion -Wstrict-prototypes
+  -Wmissing-prototypes -Wundef -Wvla $<$<BOOL:${FQ_WERROR}>:-Werror>)
+if(FQ_SANITIZE)
+  target_compile_options(fq_options INTERFACE -fsanitize=${FQ_SANITIZE} -fno-omit-frame-pointer
+                         -fno-sanitize-recover=all)
+  target_link_options(fq_options INTERFACE -fsanitize=${FQ_SANITIZE})
+endif()
+if(FQ_COVERAGE)
+  target_compile_options(fq_options INTERFACE --coverage)
+  target_link_options(fq_options INTERFACE --coverage)
+endif()
+
+# fq_library(folder SOURCES a.c b.c [LINK lower floors and outside libraries])
+# One folder of common/ is one static library fq_<folder>; headers are included from common/.
+function(fq_library folder)
+  cmake_parse_arguments(A "" "" "SOURCES;LINK" ${ARGN})
+  add_library(fq_${folder} STATIC ${A_SOURCES})
+  target_include_directories(fq_${folder} PUBLIC ${CMAKE_SOURCE_DIR}/common)
+  target_link_libraries(fq_${folder} PUBLIC fq_options ${A_LINK} PRIVATE fq_warnings)
+endfunction()
+
+# fq_test(name SOURCES test_x.c LINK fq_y [ARGS ...] [LABELS ...]): one CUnit program, one CTest entry.
+function(fq_test name)
+  cmake_parse_arguments(A "" "" "SOURCES;LINK;ARGS;LABELS" ${ARGN})
+  add_executable(${name} ${A_SOURCES})
+  target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR}/tests/support)
+  target_link_libraries(${name} PRIVATE fq_test_support ${A_LINK} fq_options fq_warnings)
+  add_test(NAME ${name} COMMAND ${name} ${A_ARGS})
+  if(A_LABELS)
+    set_tests_properties(${name} PROPERTIES LABELS "${A_LABELS}")
+  endif()
+endfunction()

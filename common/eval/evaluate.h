@@ -1,0 +1,80 @@
+/* Accuracy of one model at every bit-width: protocol of spec 3.7.
+ *
+ * One set of weights serves all settings. Weights are quantized tensor by tensor by the layer policy with
+ * the range rule asked for; activations, if quantized, with ranges calibrated on training examples by least
+ * squared error, never on the test set. No fine-tuning, no correction.
+ */
+#ifndef FQ_EVAL_EVALUATE_H
+#define FQ_EVAL_EVALUATE_H
+
+#include "base/pool.h"
+#include "data/dataset.h"
+#include "model/model.h"
+#include "robust/robustness.h"
+
+enum { FQ_MAX_FIGURES = 256, FQ_RULE_BYTES = 16 };
+
+/* Settings under `evaluate:`. */
+typedef struct fq_eval_settings {
+    int64_t  every;          /* rounds between evaluations; the last round is always evaluated */
+    fq_ints  weights;        /* bit-widths; 32 is float */
+    fq_ints  activations;    /* with each of the weights' widths */
+    fq_words pairs;          /* more settings, "4/8": weights/activations */
+    fq_words ranges;         /* rules for the weights; each gives a figure of its own */
+    int      granularity;    /* fq_granularity_names */
+    int      grid;           /* fq_grid_names, signed or narrow */
+    int      layers;         /* fq_layer_policy_names */
+    double   margin, percentile;
+    int64_t  batch;          /* examples at a time: memory, not results */
+    int64_t  calibration_examples, calibration_clients; /* 512, 16 */
+} fq_eval_settings;
+extern const fq_key fq_eval_keys[];
+
+typedef struct fq_figure {
+    int    weight_bits, activation_bits;
+    char   rule[FQ_RULE_BYTES];  /* of the weights' ranges; "none" if the weights are float */
+    double accuracy;             /* share of right answers, 0..1 */
+    double loss;                 /* mean cross-entropy */
+    double noise;                /* quantization-noise power: sum (w - Q(w))^2 / sum w^2 over quantized tensors */
+    double step_bits;            /* bits per weight, scales included */
+} fq_figure;
+
+typedef struct fq_tensor_figure {
+    char   name[FQ_TENSOR_NAME];
+    size_t count;
+    double kurtosis, std, low, high;
+    uint64_t histogram[64];      /* of [low, high] */
+} fq_tensor_figure;
+
+/* Over the quantized settings (weights below 32) of one rule, float activations. */
+typedef struct fq_bits_summary {
+    double float_accuracy, mean, worst;
+    double area;                 /* under the accuracy-bits curve, trapezoids over the widths, divided by their span */
+    int    worst_bits;
+} fq_bits_summary;
+
+typedef struct fq_evaluator fq_evaluator;
+
+/* Keeps borrowed pointers to all arguments, and the memory for n workers of `pool`. `partition` gives the
+ * calibration examples; NULL: activations must not be quantized. FQ_EINVAL: an impossible setting. */
+FQ_MUST_CHECK fq_status fq_evaluator_create(fq_evaluator **out, const fq_model *model, const fq_dataset *set,
+                                            const fq_partition *partition, const fq_eval_settings *settings,
+                                            uint64_t seed, fq_pool *pool);
+void                    fq_evaluator_destroy(fq_evaluator **evaluator);
+size_t                  fq_evaluator_bytes(const fq_evaluator *evaluator);
+
+size_t fq_evaluator_count(const fq_evaluator *evaluator); /* figures of one evaluation, <= FQ_MAX_FIGURES */
+/* The bits and rules of the figures, in the order in which `run` fills them: float first, then by rule,
+ * activations, falling width. */
+const fq_figure *fq_evaluator_plan(const fq_evaluator *evaluator);
+/* Evaluate w; the same figures for any number of workers. figures [fq_evaluator_count].
+ * FQ_ENONFINITE: a weight is not finite. */
+FQ_MUST_CHECK fq_status fq_evaluator_run(fq_evaluator *evaluator, const float *w, fq_figure *figures);
+
+/* Summary of the figures of `rule` with float activations. false if there are none. */
+bool fq_bits_summarize(const fq_figure *figures, size_t n, const char *rule, fq_bits_summary *out);
+
+/* Shape of each weight tensor's distribution; out [number of FQ_WEIGHT tensors]; returns that number. */
+size_t fq_tensor_figures(const fq_model *model, const float *w, fq_tensor_figure *out, size_t max);
+
+#endif
