@@ -6,6 +6,10 @@
 #ifndef FQ_ALGO_ALGORITHM_H
 #define FQ_ALGO_ALGORITHM_H
 
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
 #include "base/config.h"
 #include "base/status.h"
 
@@ -37,6 +41,7 @@ typedef struct fq_algorithm {
     size_t        n_up;           /* vectors in an update: 1, or 2 */
     size_t        n_down;         /* server vectors that clients get: the first so many of n_server */
     size_t        n_server, n_client;
+    bool          plain_steps;    /* valid only if a local step is w -= rate * grad: settings with momentum are refused */
     /* After backward and regularizers, before clipping and momentum: change grad [n_trainable]. NULL: no. */
     void (*client_grad)(const fq_algo_client *client, const float *w, float *grad);
     /* delta [P] = w_local - w_global is ready: write the second vector `extra` [P] and the client's state. */
@@ -46,8 +51,9 @@ typedef struct fq_algorithm {
     void (*server_step)(const fq_algo_server *server);
 } fq_algorithm;
 
+/* fedavg fedprox scaffold fedavgm fedadagrad fedadam fedyogi */
 extern const fq_algorithm *const fq_algorithms[]; /* NULL-terminated */
-const fq_algorithm *fq_algorithm_find(const char *name);
+const fq_algorithm *fq_algorithm_find(const char *name); /* NULL if unknown */
 
 /* w[i] += mean[i] for i >= n_trainable. */
 void fq_server_apply_statistics(const fq_algo_server *server);

@@ -8,7 +8,7 @@ void fq_buffer_fini(fq_buffer *buffer) {
     *buffer = (fq_buffer){0};
 }
 
-static unsigned char *grow(fq_buffer *buffer, size_t size) {
+unsigned char *fq_buffer_grow(fq_buffer *buffer, size_t size) {
     size_t needed;
     if (buffer->failed || !fq_size_add(buffer->size, size, &needed)) {
         buffer->failed = true;
@@ -34,13 +34,13 @@ static unsigned char *grow(fq_buffer *buffer, size_t size) {
 void fq_put_bytes(fq_buffer *buffer, const void *data, size_t size) {
     if (size == 0)
         return;
-    unsigned char *place = grow(buffer, size);
+    unsigned char *place = fq_buffer_grow(buffer, size);
     if (place != NULL)
         memcpy(place, data, size);
 }
 
 static void put_little_endian(fq_buffer *buffer, uint64_t value, size_t size) {
-    unsigned char *place = grow(buffer, size);
+    unsigned char *place = fq_buffer_grow(buffer, size);
     for (size_t i = 0; place != NULL && i < size; i++)
         place[i] = (unsigned char)(value >> (8 * i));
 }
@@ -87,7 +87,8 @@ void fq_put_padding(fq_buffer *buffer, size_t alignment) {
 }
 
 fq_reader fq_reader_of(fq_cbytes bytes) {
-    return (fq_reader){.at = bytes.data, .begin = bytes.data, .end = bytes.data + bytes.size};
+    const unsigned char *end = bytes.size > 0 ? bytes.data + bytes.size : bytes.data; /* NULL + 0 */
+    return (fq_reader){.at = bytes.data, .begin = bytes.data, .end = end};
 }
 
 size_t fq_reader_left(const fq_reader *reader) {

@@ -23,6 +23,8 @@ typedef struct fq_buffer {
 } fq_buffer;
 
 void fq_buffer_fini(fq_buffer *buffer);
+/* Room for `size` more bytes, which the caller fills; NULL if there is no memory. */
+unsigned char *fq_buffer_grow(fq_buffer *buffer, size_t size);
 void fq_put_bytes(fq_buffer *buffer, const void *data, size_t size);
 void fq_put_u8(fq_buffer *buffer, uint8_t value);
 void fq_put_u32(fq_buffer *buffer, uint32_t value);

@@ -37,8 +37,8 @@ typedef struct fq_key {
     const char        *name;
     fq_type            type;
     size_t             offset;   /* of the field in the section's struct */
-    const char        *fallback; /* default, as YAML text: "0.05", "[2, 3, 4, 8]" */
-    double             min, max; /* of a number and of each list member; both 0: no bounds */
+    const char        *fallback; /* default, as YAML text: "0.05", "[2, 3, 4, 8]"; NULL or "": zero */
+    double             min, max; /* of a number and of each list member; both 0: no bounds; HUGE_VAL: open */
     const char *const *choices;  /* NULL-terminated; for CHOICE and WORDS */
     const char        *help;     /* one sentence for docs/settings.md, unit included */
 } fq_key;

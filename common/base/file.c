@@ -163,6 +163,8 @@ bool fq_file_exists(const char *path) {
 
 fq_status fq_folder_make(const char *path) {
     char part[PATH_MAX];
+    if (path[0] == '\0')
+        return fq_fail(FQ_EINVAL, "a folder has no name");
     if (snprintf(part, sizeof part, "%s", path) >= (int)sizeof part)
         return fq_fail(FQ_EINVAL, "path too long: %s", path);
     for (char *at = part + 1;; at++) {

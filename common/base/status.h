@@ -24,8 +24,14 @@ typedef enum fq_status {
     FQ_EAUTH,
 } fq_status;
 
-/* Store the text and return `code`. */
-fq_status fq_fail(fq_status code, const char *format, ...) FQ_PRINTF(2, 3);
+/* fq_fail(code, format, ...): store the text and return `code`. A macro over two functions, so that the
+ * compiler sees which code a failing path returns. */
+int fq_say(const char *format, ...) FQ_PRINTF(1, 2);
+static inline fq_status fq_failed(fq_status code, int said) {
+    (void)said;
+    return code;
+}
+#define fq_fail(code, ...) fq_failed((code), fq_say(__VA_ARGS__))
 
 /* Put "context: " before the text of the failure on this thread. */
 void fq_add_context(const char *format, ...) FQ_PRINTF(1, 2);

@@ -27,8 +27,13 @@ typedef struct fq_eval_settings {
     double   margin, percentile;
     int64_t  batch;          /* examples at a time: memory, not results */
     int64_t  calibration_examples, calibration_clients; /* 512, 16 */
+    int64_t  batch_norm_batches; /* training batches of 64 from which the moments of batch norm are taken anew for
+                                    every quantized set of weights (spec 2.8); 0: those of the model */
 } fq_eval_settings;
 extern const fq_key fq_eval_keys[];
+
+/* What the table of keys cannot say: FQ_EINVAL naming the key ("evaluate.pairs: ..."). */
+FQ_MUST_CHECK fq_status fq_eval_settings_check(const fq_eval_settings *settings);
 
 typedef struct fq_figure {
     int    weight_bits, activation_bits;
@@ -36,14 +41,14 @@ typedef struct fq_figure {
     double accuracy;             /* share of right answers, 0..1 */
     double loss;                 /* mean cross-entropy */
     double noise;                /* quantization-noise power: sum (w - Q(w))^2 / sum w^2 over quantized tensors */
-    double step_bits;            /* bits per weight, scales included */
+    double step_bits;            /* bits per weight, scales (float32, one per group) included */
 } fq_figure;
 
 typedef struct fq_tensor_figure {
     char   name[FQ_TENSOR_NAME];
     size_t count;
-    double kurtosis, std, low, high;
-    uint64_t histogram[64];      /* of [low, high] */
+    double kurtosis, std, low, high; /* kurtosis: m4 / m2^2, 3 for a normal and 1.8 for a uniform law; NaN if std is 0 */
+    uint64_t histogram[64];      /* of [low, high], in equal parts */
 } fq_tensor_figure;
 
 /* Over the quantized settings (weights below 32) of one rule, float activations. */
@@ -55,20 +60,24 @@ typedef struct fq_bits_summary {
 
 typedef struct fq_evaluator fq_evaluator;
 
-/* Keeps borrowed pointers to all arguments, and the memory for n workers of `pool`. `partition` gives the
- * calibration examples; NULL: activations must not be quantized. FQ_EINVAL: an impossible setting. */
+/* Keeps borrowed pointers to all arguments but `settings`, and the memory for n workers of `pool`. `partition`
+ * gives the calibration examples; NULL: activations must not be quantized, nor moments of batch norm taken
+ * anew. FQ_EINVAL: an impossible setting, or a data set that does not fit the model. */
 FQ_MUST_CHECK fq_status fq_evaluator_create(fq_evaluator **out, const fq_model *model, const fq_dataset *set,
                                             const fq_partition *partition, const fq_eval_settings *settings,
                                             uint64_t seed, fq_pool *pool);
 void                    fq_evaluator_destroy(fq_evaluator **evaluator);
+/* Memory held from create to destroy: workspaces, and a copy of the weights for each quantized set of them,
+ * up to 64 MiB of copies at a time (one copy at least). */
 size_t                  fq_evaluator_bytes(const fq_evaluator *evaluator);
 
 size_t fq_evaluator_count(const fq_evaluator *evaluator); /* figures of one evaluation, <= FQ_MAX_FIGURES */
 /* The bits and rules of the figures, in the order in which `run` fills them: float first, then by rule,
  * activations, falling width. */
 const fq_figure *fq_evaluator_plan(const fq_evaluator *evaluator);
-/* Evaluate w; the same figures for any number of workers. figures [fq_evaluator_count].
- * FQ_ENONFINITE: a weight is not finite. */
+/* Evaluate w; the same figures for any number of workers. figures [fq_evaluator_count]. Activation ranges
+ * are calibrated anew each time, with float weights and float activations before the site, and serve all
+ * settings of this evaluation. FQ_ENONFINITE: a weight is not finite. */
 FQ_MUST_CHECK fq_status fq_evaluator_run(fq_evaluator *evaluator, const float *w, fq_figure *figures);
 
 /* Summary of the figures of `rule` with float activations. false if there are none. */

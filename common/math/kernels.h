@@ -14,6 +14,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/status.h"
+
 enum { FQ_LANES = 8 };
 
 /* Batch size rounded up to whole groups of lanes. */
@@ -65,7 +67,10 @@ typedef struct fq_kernels {
     void (*ste)(size_t n, const float *x, const fq_grid *grid, float lambda, float *g);
 } fq_kernels;
 
-/* The row in use; chosen on the first call, which is thread-safe. */
+/* FQ_EINVAL if FQ_KERNELS names a row that is unknown or not runnable here. Programs call it at start. */
+FQ_MUST_CHECK fq_status fq_kernels_check(void);
+/* The row in use; chosen on the first call, which is thread-safe: what FQ_KERNELS names, else (also where
+ * fq_kernels_check fails) the fastest that this processor runs. */
 const fq_kernels *fq_kernels_get(void);
 /* A row by name, NULL if unknown or not runnable here. For tests and benchmarks. */
 const fq_kernels *fq_kernels_find(const char *name);

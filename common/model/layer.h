@@ -36,7 +36,7 @@ typedef struct fq_layer_plan {
     fq_tensor_plan tensors[FQ_MAX_LAYER_TENSORS];
     size_t         cache_per_lane;   /* floats kept from forward to backward, times lanes */
     size_t         scratch_per_lane; /* floats free for use within one call, times lanes */
-    size_t         cache_fixed;      /* floats kept, whatever the batch */
+    size_t         cache_fixed;      /* floats kept, whatever the batch; not together with cache_per_lane */
     bool           quantized_input;  /* an activation-quantization site: conv2d and dense */
 } fq_layer_plan;
 
@@ -51,7 +51,8 @@ typedef struct fq_layer_pass {
     const float         *w[FQ_MAX_LAYER_TENSORS];
     float               *statistic[FQ_MAX_LAYER_TENSORS]; /* where STATISTIC tensors are updated in training,
                                                              NULL when they must not be */
-    float               *cache, *scratch;
+    float               *cache;          /* NULL in a pass that does not train */
+    float               *scratch;
     fq_rng               rng;            /* dropout: a stream of this step and layer */
     /* backward only */
     const float         *dy;             /* [out, lanes]; zero in the lanes past the batch */
@@ -59,12 +60,17 @@ typedef struct fq_layer_pass {
     float               *dw[FQ_MAX_LAYER_TENSORS]; /* * added to */
 } fq_layer_pass;
 
+/* What is known of the sign of the output. */
+typedef enum fq_sign { FQ_SIGN_ANY, FQ_SIGN_KEPT, FQ_SIGN_NONNEGATIVE } fq_sign;
+
 typedef struct fq_layer {
     const char *name, *summary;
     size_t      n_inputs;
     const char *keys; /* the keys of fq_layer_spec it reads, "out kernel stride"; others must be default */
+    fq_sign     sign; /* KEPT: no output is negative if no input is */
     /* Shapes, tensors and memory for these inputs, or FQ_EINVAL saying what does not fit. */
     fq_status (*plan)(const fq_layer_spec *spec, const fq_shape *in, fq_layer_plan *out);
+    /* Both NULL: the output is the input under another shape, and nothing is copied. */
     void (*forward)(fq_layer_pass *pass);
     void (*backward)(fq_layer_pass *pass);
 } fq_layer;

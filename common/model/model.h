@@ -66,6 +66,8 @@ typedef struct fq_site_hook {
     /* false: this site is left alone in this pass; y untouched, and pull is not called. */
     bool (*quantize)(void *context, size_t site, size_t features, size_t batch, size_t lanes, const float *x, float *y);
     void (*pull)(void *context, size_t site, size_t features, size_t batch, size_t lanes, const float *x, float *dy);
+    /* Pull even at sites whose gradient nobody needs, as the network's input: for learned steps. */
+    bool pull_everywhere;
 } fq_site_hook;
 
 typedef struct fq_pass {

@@ -19,10 +19,11 @@ static inline size_t fq_shape_count(fq_shape s) {
     return (size_t)s.c * s.h * s.w;
 }
 
-/* One row of `model:`. Keys that a layer does not know must keep their defaults. */
+/* One row of `model:`. Keys that a layer does not know must keep their defaults; 0 mostly means "the
+ * usual value for this kind of layer". */
 typedef struct fq_layer_spec {
-    char     layer[FQ_WORD_BYTES]; /* a name of the layer table: conv2d, dense, ... */
-    char     name[FQ_WORD_BYTES];  /* defaults to layer + running number, "conv2d1" */
+    char     layer[FQ_TEXT_BYTES]; /* a name of the layer table: conv2d, dense, ... */
+    char     name[FQ_TEXT_BYTES];  /* < FQ_WORD_BYTES; defaults to layer + running number, "conv2d1" */
     fq_words from;                 /* names of earlier layers or "input"; empty: the layer before */
     int64_t  out;                  /* output channels or units */
     int64_t  kernel, stride, pad, groups;
@@ -39,6 +40,9 @@ typedef struct fq_network {
 } fq_network;
 
 extern const fq_key fq_layer_keys[]; /* of fq_layer_spec */
+
+/* A layer of this kind with the defaults of fq_layer_keys. */
+void fq_layer_spec_init(fq_layer_spec *spec, const char *layer);
 
 /* The zoo: fill `out` with a named network for this input and number of classes. FQ_EINVAL: unknown name
  * (the text lists the names), or an input too small for it. */

@@ -36,15 +36,15 @@ struct fq_robustness {
     const char   *name, *summary, *source;
     const fq_key *keys;         /* of train.<name> */
     size_t        config_size;
-    bool          changes_weights; /* at most one method of a list may do so with a quantizer; see check */
+    bool          changes_weights; /* by a quantizer: at most one method of a list may do so. Noise does not count. */
     /* What cannot be: FQ_EINVAL with the key's name in the text. NULL: nothing. */
     fq_status (*check)(const void *config);
-    /* Tensors to add to the model (learned steps, running ranges): write at most `max`, return how many.
-     * `plain` is the model without any extra. NULL: none. */
+    /* Tensors to add to the model (learned steps, running ranges): write at most `max`, return how many were
+     * written. `plain` is the model without any extra. NULL: none. */
     size_t (*extra)(const void *config, const fq_model *plain, fq_extra_tensor *out, size_t max);
     /* Initial values of those tensors, which may depend on the initial weights w. NULL: as planned. */
     void (*init_extra)(const fq_bound *bound, float *w);
-    /* Memory of one client turn, from `arena`, which may be a measuring one. NULL: none. */
+    /* Memory of one client turn, from `arena`, which may be a measuring one: `state` is NULL then. NULL: none. */
     void (*begin_turn)(fq_bound *bound, fq_arena *arena);
     /* Once per local step, before everything else: draw widths. NULL: nothing. */
     void (*begin_step)(const fq_bound *bound, const fq_step *step);

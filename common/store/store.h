@@ -16,7 +16,8 @@
 typedef struct fq_store fq_store;
 
 typedef struct fq_run_row {
-    char     name[256], settings_hash[65], model[64], dataset[64], algorithm[32], robustness[128];
+    char     name[256], label[96]; /* label: which variant of a sweep this is; "" if there is no sweep */
+    char     settings_hash[65], model[64], dataset[64], algorithm[32], robustness[128];
     uint64_t seed, clients, parameters;
     char     version[32], build[128], machine[256], command[512], started[32]; /* started: UTC, ISO 8601 */
     char     final_hash[65]; /* of model.fq; "" until the run ends */
@@ -42,17 +43,24 @@ typedef struct fq_client_row {
     char     verdict[16];           /* accepted, or fq_status_name() of the refusal */
 } fq_client_row;
 
-/* Open for writing (made if not there). `keep_rounds`: rows of later rounds are deleted, so that a resumed run
- * writes them again; 0 begins afresh. */
+/* NaN and infinity (the loss of a run that diverged) are stored as NULL and read as NaN.
+ *
+ * Open for writing (made if not there). `keep_rounds`: rows of later rounds are deleted, so that a resumed run
+ * writes them again; 0 begins afresh. FQ_EPROTO: a file that is not ours, or of another version of the schema,
+ * which is left as it is; FQ_EIO; FQ_ESTATE: another process holds it. Texts name the path. */
 FQ_MUST_CHECK fq_status fq_store_open(fq_store **out, const char *path, uint32_t keep_rounds);
-FQ_MUST_CHECK fq_status fq_store_close(fq_store **store); /* also of NULL */
+/* Also of NULL. Leaves one file, without -wal and -shm beside it (unless a reader has it open). */
+FQ_MUST_CHECK fq_status fq_store_close(fq_store **store);
 FQ_MUST_CHECK fq_status fq_store_put_run(fq_store *store, const fq_run_row *run); /* inserts or replaces */
-/* One transaction. figures and tensors may be empty (a round that was not evaluated). */
+/* One transaction; replaces a round that is there. figures and tensors may be empty (a round that was not
+ * evaluated). */
 FQ_MUST_CHECK fq_status fq_store_put_round(fq_store *store, const fq_round_row *round, const fq_client_row *clients,
                                            size_t n_clients, const fq_figure *figures, size_t n_figures,
                                            const fq_tensor_figure *tensors, size_t n_tensors);
 
-/* ---- reading, for reports ---- */
+/* ---- reading, for reports ----
+ * A reader works while a run writes, and sees the state of one instant: open it anew to see later rounds.
+ * Rows come by round, then in the order in which they were put. A visitor that fails ends the visit. */
 FQ_MUST_CHECK fq_status fq_store_open_read(fq_store **out, const char *path); /* FQ_EIO / FQ_EPROTO */
 FQ_MUST_CHECK fq_status fq_store_get_run(fq_store *store, fq_run_row *out);
 typedef fq_status fq_round_visit(void *context, const fq_round_row *row);

@@ -1,0 +1,81 @@
+#include "protocol/plan.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+fq_status fq_blocks_of_model(const fq_model *model, size_t block, fq_blocks *out) {
+    *out = (fq_blocks){0};
+    size_t  size = fq_model_size(model), tensors = fq_model_tensor_count(model);
+    size_t  n = block == 0 ? tensors : size / block + (size % block != 0);
+    size_t *ends = calloc(n == 0 ? 1 : n, sizeof *ends);
+    if (ends == NULL)
+        return fq_fail(FQ_ENOMEM, "no memory for %zu blocks", n);
+    for (size_t i = 0; i < n; i++) {
+        if (block == 0) {
+            const fq_tensor *tensor = fq_model_tensor(model, i);
+            ends[i] = tensor->offset + tensor->count;
+        } else {
+            ends[i] = i + 1 == n ? size : (i + 1) * block;
+        }
+    }
+    *out = (fq_blocks){ends, n};
+    return FQ_OK;
+}
+
+void fq_blocks_free(fq_blocks *blocks) {
+    free((void *)(uintptr_t)blocks->ends);
+    *blocks = (fq_blocks){0};
+}
+
+fq_status fq_recipe_model(const fq_recipe *recipe, const fq_network *network, fq_model **out) {
+    *out = NULL;
+    fq_model *plain;
+    FQ_TRY(fq_model_create(&plain, network, NULL, 0));
+    fq_extra_tensor *extra = calloc(FQ_MAX_EXTRA_TENSORS, sizeof *extra);
+    fq_status        status = FQ_OK;
+    size_t           n = 0;
+    if (extra == NULL)
+        status = fq_fail(FQ_ENOMEM, "no memory for the tensors of the robustness methods");
+    for (size_t m = 0; status == FQ_OK && m < recipe->n_methods; m++)
+        if (recipe->methods[m]->extra != NULL)
+            n += recipe->methods[m]->extra(&recipe->method_configs[m], plain, extra + n,
+                                           FQ_MAX_EXTRA_TENSORS - n);
+    if (status == FQ_OK && n == 0) {
+        *out = plain;
+        plain = NULL;
+    } else if (status == FQ_OK) {
+        status = fq_model_create(out, network, extra, n);
+    }
+    free(extra);
+    fq_model_destroy(&plain);
+    return status;
+}
+
+void fq_recipe_bind(const fq_recipe *recipe, const fq_model *model, fq_bound *bound) {
+    size_t tensors = fq_model_tensor_count(model), next = tensors;
+    /* The methods' tensors are the model's last ones of kind STEP and RANGE; a method finds its own by the
+     * name that it gave them, from here on. */
+    for (size_t i = tensors; i > 0; i--) {
+        fq_tensor_kind kind = fq_model_tensor(model, i - 1)->kind;
+        if (kind == FQ_STEP || kind == FQ_RANGE)
+            next = i - 1;
+    }
+    for (size_t m = 0; m < recipe->n_methods; m++)
+        bound[m] = (fq_bound){.method = recipe->methods[m],
+                              .config = &recipe->method_configs[m],
+                              .model = model,
+                              .first_extra = next};
+}
+
+void fq_recipe_init(const fq_recipe *recipe, const fq_model *model, uint64_t seed, float *w) {
+    fq_bound bound[FQ_MAX_METHODS];
+    fq_model_init(model, seed, w);
+    fq_recipe_bind(recipe, model, bound);
+    for (size_t m = 0; m < recipe->n_methods; m++)
+        if (bound[m].method->init_extra != NULL)
+            bound[m].method->init_extra(&bound[m], w);
+}
+
+const fq_ints *fq_recipe_capability(const fq_recipe *recipe, uint64_t client) {
+    return recipe->n_capabilities == 0 ? NULL : &recipe->capabilities[client % recipe->n_capabilities];
+}

@@ -1,0 +1,332 @@
+/* Forward: u = Q_b(w) for every weight tensor, with the grid fitted to the latent tensor of this
+ * step, or from its learned step. Backward: the straight-through estimator. (Gupta et al. 2022,
+ * arXiv 2206.10844; learned steps: Esser et al. 2020, arXiv 1902.08153.) */
+#include "robust/quantized_view.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+const char *const fq_site_range_names[] = {"running_minmax", "learned", "minmax", NULL};
+const char *const fq_view_grid_names[] = {"signed", "narrow", NULL};
+
+static const float LEAST_STEP =
+    1e-6f; /* of learned ones; a smaller or negative value counts as this */
+
+static const fq_tensor *find_tensor(const fq_model *model, const char *name) {
+    for (size_t t = 0; t < fq_model_tensor_count(model); t++)
+        if (strcmp(fq_model_tensor(model, t)->name, name) == 0)
+            return fq_model_tensor(model, t);
+    return NULL;
+}
+
+static fq_weight_format weight_format(const fq_view_format *format) {
+    return (fq_weight_format){
+        .rule = fq_range_find(fq_weight_rule_names[format->ranges]),
+        .options = {.percentile = format->percentile, .margin = format->margin},
+        .grid = (fq_grid_kind)format->grid,
+        .granularity = (fq_granularity)format->granularity};
+}
+
+fq_status fq_view_check(const char *method, const fq_view_settings *settings) {
+    const fq_ints *bits = &settings->bits, *activations = &settings->activations;
+    const fq_reals *weights = &settings->weights;
+    char key[64];
+    snprintf(key, sizeof key, "%s.bits", method);
+    FQ_TRY(fq_widths_check(key, bits));
+    snprintf(key, sizeof key, "%s.activations", method);
+    FQ_TRY(fq_widths_check(key, activations));
+    if (settings->tied && (activations->n != 1 || activations->v[0] != FQ_FLOAT_BITS))
+        return fq_fail(FQ_EINVAL,
+                       "%s.tied: true takes the widths of %s.bits; %s.activations must be left out",
+                       method, method, method);
+    if (weights->n == 0)
+        return FQ_OK;
+    if (weights->n != bits->n)
+        return fq_fail(
+            FQ_EINVAL,
+            "%s.weights: %zu values for the %zu widths of %s.bits; expected one for each", method,
+            weights->n, bits->n, method);
+    double sum = 0.0;
+    for (size_t i = 0; i < weights->n; i++) {
+        if (!(weights->v[i] >= 0.0 && weights->v[i] <= 1e9))
+            return fq_fail(FQ_EINVAL,
+                           "%s.weights: %g is not allowed; expected numbers from 0 to 1e9", method,
+                           weights->v[i]);
+        sum += weights->v[i];
+    }
+    if (!(sum > 0.0))
+        return fq_fail(FQ_EINVAL, "%s.weights: all are 0; at least one width needs a chance",
+                       method);
+    return FQ_OK;
+}
+
+/* ---- widths and the learned steps they need ---- */
+
+static void add_row(fq_rows *rows, int bits) {
+    if (bits != FQ_FLOAT_BITS && fq_row_find(rows, bits) == FQ_NO_ROW)
+        rows->bits[rows->n++] = bits;
+}
+
+int fq_row_find(const fq_rows *rows, int bits) {
+    for (size_t r = 0; r < rows->n; r++)
+        if (rows->bits[r] == bits)
+            return (int)r;
+    return FQ_NO_ROW;
+}
+
+static fq_rows weight_rows(const fq_view_settings *settings, size_t index, size_t n) {
+    fq_rows rows = {0};
+    for (size_t i = 0; i < settings->bits.n; i++)
+        add_row(&rows, fq_policy_weight_bits((fq_layer_policy)settings->format.layers, index, n,
+                                             (int)settings->bits.v[i]));
+    return rows;
+}
+
+static fq_rows site_rows(const fq_view_settings *settings, size_t index, size_t n) {
+    const fq_ints *bits = settings->tied ? &settings->bits : &settings->activations;
+    fq_rows rows = {0};
+    for (size_t i = 0; i < bits->n; i++)
+        add_row(&rows, fq_policy_site_bits((fq_layer_policy)settings->format.layers, index, n,
+                                           (int)bits->v[i]));
+    return rows;
+}
+
+/* "conv1.weight" -> "conv1.weight.step", and for its site "conv1.input.step" or
+ * "conv1.input.range". */
+static void name_weight_steps(const fq_tensor *tensor, char name[FQ_TENSOR_NAME]) {
+    snprintf(name, FQ_TENSOR_NAME, "%.50s.step", tensor->name);
+}
+
+static void name_site(const fq_tensor *tensor, const char *what, char name[FQ_TENSOR_NAME]) {
+    const char *dot = strrchr(tensor->name, '.');
+    const int length = dot == NULL ? 50 : (int)(dot - tensor->name);
+    snprintf(name, FQ_TENSOR_NAME, "%.*s.input.%.6s", length < 50 ? length : 50, tensor->name,
+             what);
+}
+
+size_t fq_view_extra(const fq_view_settings *settings, const fq_model *plain, fq_extra_tensor *out,
+                     size_t max) {
+    const fq_view_format *format = &settings->format;
+    const fq_weight_format weights = weight_format(format);
+    const size_t n = fq_weight_tensor_count(plain);
+    size_t cursor = 0, written = 0;
+    for (size_t i = 0; i < n; i++) {
+        const fq_tensor *tensor = fq_weight_tensor_next(plain, &cursor);
+        const fq_rows rows = weight_rows(settings, i, n), site = site_rows(settings, i, n);
+        if (weights.rule->learned && rows.n > 0 && written < max) {
+            fq_extra_tensor *steps = &out[written++];
+            *steps =
+                (fq_extra_tensor){.kind = FQ_STEP,
+                                  .count = rows.n * fq_weight_groups(&weights, tensor->shape[0]),
+                                  .layer = tensor->layer};
+            name_weight_steps(tensor, steps->name);
+        }
+        /* Zeros mean that no batch has been seen yet. */
+        if (format->activation_ranges != FQ_SITE_BATCH && site.n > 0 && written < max) {
+            const bool learned = format->activation_ranges == FQ_SITE_LEARNED;
+            fq_extra_tensor *ranges = &out[written++];
+            *ranges = (fq_extra_tensor){.kind = learned ? FQ_STEP : FQ_RANGE,
+                                        .count = learned ? site.n : 2,
+                                        .layer = tensor->layer};
+            name_site(tensor, learned ? "step" : "range", ranges->name);
+        }
+    }
+    return written;
+}
+
+void fq_view_init_extra(const fq_view_settings *settings, const fq_model *model, float *w) {
+    const fq_weight_format format = weight_format(&settings->format);
+    if (!format.rule->learned)
+        return;
+    const size_t n = fq_weight_tensor_count(model);
+    size_t cursor = 0;
+    for (size_t i = 0; i < n; i++) {
+        const fq_tensor *tensor = fq_weight_tensor_next(model, &cursor);
+        const fq_rows rows = weight_rows(settings, i, n);
+        char name[FQ_TENSOR_NAME];
+        name_weight_steps(tensor, name);
+        const fq_tensor *steps = find_tensor(model, name);
+        if (steps == NULL)
+            continue;
+        const size_t groups = fq_weight_groups(&format, tensor->shape[0]),
+                     count = tensor->count / groups;
+        for (size_t r = 0; r < rows.n; r++)
+            for (size_t k = 0; k < groups; k++)
+                w[steps->offset + r * groups + k] =
+                    format.rule
+                        ->fit(&format.options, format.grid, rows.bits[r],
+                              w + tensor->offset + k * count, count, NULL)
+                        .step;
+    }
+}
+
+/* ---- a client turn ---- */
+
+static void bind_tensor(fq_view *view, size_t index, const fq_tensor *tensor, fq_grid *grids) {
+    const fq_view_settings *settings = &view->settings;
+    fq_view_tensor *t = &view->tensors[index];
+    fq_view_site *site = &view->sites[index];
+    char name[FQ_TENSOR_NAME];
+    *t = (fq_view_tensor){.tensor = tensor,
+                          .rows = weight_rows(settings, index, view->n),
+                          .groups = fq_weight_groups(&view->weight_format, tensor->shape[0]),
+                          .grids = grids,
+                          .bits = FQ_FLOAT_BITS};
+    if (view->weight_format.rule->learned) {
+        name_weight_steps(tensor, name);
+        t->steps = find_tensor(view->model, name);
+    }
+    *site = (fq_view_site){.rows = site_rows(settings, index, view->n), .bits = FQ_FLOAT_BITS};
+    const bool nonnegative = fq_model_site_nonnegative(view->model, index);
+    if (settings->format.activation_ranges == FQ_SITE_LEARNED) {
+        /* A learned step has no zero point. */
+        site->kind = nonnegative ? FQ_GRID_UNSIGNED : FQ_GRID_SIGNED;
+        name_site(tensor, "step", name);
+        site->steps = find_tensor(view->model, name);
+    } else {
+        site->kind = nonnegative ? FQ_GRID_UNSIGNED : FQ_GRID_ASYMMETRIC;
+        name_site(tensor, "range", name);
+        site->range = find_tensor(view->model, name);
+    }
+}
+
+void fq_view_begin_turn(const fq_view_settings *settings, fq_bound *bound, fq_arena *arena) {
+    const fq_model *model = bound->model;
+    const fq_weight_format format = weight_format(&settings->format);
+    const bool percentile = settings->format.ranges == FQ_RANGES_PERCENTILE;
+    const size_t n = fq_weight_tensor_count(model);
+    size_t cursor = 0, n_grids = 0, largest = 0;
+    for (size_t i = 0; i < n; i++) {
+        const fq_tensor *tensor = fq_weight_tensor_next(model, &cursor);
+        n_grids += fq_weight_groups(&format, tensor->shape[0]);
+        largest = tensor->count > largest ? tensor->count : largest;
+    }
+    fq_view *view = FQ_ARENA_NEW(arena, fq_view, 1);
+    fq_view_tensor *tensors = FQ_ARENA_NEW(arena, fq_view_tensor, n);
+    fq_view_site *sites = FQ_ARENA_NEW(arena, fq_view_site, n);
+    fq_grid *grids = FQ_ARENA_NEW(arena, fq_grid, n_grids);
+    float *scratch = percentile ? FQ_ARENA_NEW(arena, float, largest) : NULL;
+    bound->state = view;
+    if (view == NULL || tensors == NULL || sites == NULL || grids == NULL ||
+        (percentile && scratch == NULL)) {
+        bound->state = NULL; /* the arena was measuring, or says that it is exhausted */
+        return;
+    }
+    *view = (fq_view){.settings = *settings,
+                      .weight_format = format,
+                      .model = model,
+                      .n = n,
+                      .tensors = tensors,
+                      .sites = sites,
+                      .scratch = scratch};
+    cursor = 0;
+    for (size_t i = 0; i < n; i++) {
+        bind_tensor(view, i, fq_weight_tensor_next(model, &cursor), grids);
+        grids += tensors[i].groups;
+    }
+}
+
+/* The widths of the weights and of the activations: one pair for all layers, or one for each. */
+static void draw_widths(const fq_view_settings *settings, const fq_step *step, uint32_t layer,
+                        int *weights, int *activations) {
+    const fq_width_law of_weights = {
+        .bits = &settings->bits, .weights = &settings->weights, .odds = settings->odds};
+    const fq_width_law of_activations = {.bits = &settings->activations, .odds = settings->odds};
+    const uint32_t local_step = settings->draw == FQ_DRAW_CLIENT ? 0 : step->step;
+    fq_rng rng =
+        fq_rng_stream(step->seed, FQ_RNG_BITS, step->round, step->client, local_step, layer);
+    *weights = fq_width_draw(&of_weights, step->capability, &rng);
+    *activations = settings->tied ? *weights : fq_width_draw(&of_activations, NULL, &rng);
+}
+
+void fq_view_begin_step(const fq_bound *bound, const fq_step *step) {
+    fq_view *view = bound->state;
+    const fq_view_settings *settings = &view->settings;
+    const fq_layer_policy layers = (fq_layer_policy)settings->format.layers;
+    int weights = FQ_FLOAT_BITS, activations = FQ_FLOAT_BITS;
+    const bool quantized = step->round >= settings->format.start_round;
+    for (size_t i = 0; i < view->n; i++) {
+        if (quantized && (i == 0 || settings->draw == FQ_DRAW_LAYER))
+            draw_widths(settings, step, (uint32_t)i, &weights, &activations);
+        view->tensors[i].bits = fq_policy_weight_bits(layers, i, view->n, weights);
+        view->sites[i].bits = fq_policy_site_bits(layers, i, view->n, activations);
+    }
+}
+
+/* The learned steps of the present width, or NULL: then the grid is fitted. A width that a client
+ * brings by its capability alone has no learned step. */
+static const float *learned_steps(const fq_view_tensor *t, const float *w, size_t *offset) {
+    const int row = t->steps == NULL ? FQ_NO_ROW : fq_row_find(&t->rows, t->bits);
+    if (row == FQ_NO_ROW)
+        return NULL;
+    *offset = t->steps->offset + (size_t)row * t->groups;
+    return w + *offset;
+}
+
+static void find_grids(const fq_view *view, const fq_view_tensor *t, const float *w) {
+    size_t offset;
+    const float *steps = learned_steps(t, w, &offset);
+    if (steps == NULL) {
+        fq_weight_fit(&view->weight_format, t->bits, w + t->tensor->offset, t->tensor->count,
+                      t->tensor->shape[0], view->scratch, t->grids);
+        return;
+    }
+    for (size_t k = 0; k < t->groups; k++)
+        t->grids[k] =
+            fq_grid_of_step(view->weight_format.grid, t->bits, fmaxf(steps[k], LEAST_STEP));
+}
+
+void fq_view_weights(const fq_bound *bound, const fq_step *step, const float *w, float *u) {
+    (void)step;
+    const fq_view *view = bound->state;
+    size_t copied = 0; /* u[0, copied) is done */
+    for (size_t i = 0; i < view->n; i++) {
+        const fq_view_tensor *t = &view->tensors[i];
+        if (t->bits == FQ_FLOAT_BITS)
+            continue;
+        const size_t begin = t->tensor->offset, count = t->tensor->count;
+        memcpy(u + copied, w + copied, (begin - copied) * sizeof *u);
+        find_grids(view, t, w);
+        fq_weight_quantize(t->grids, t->groups, w + begin, count, u + begin);
+        copied = begin + count;
+    }
+    memcpy(u + copied, w + copied, (fq_model_size(view->model) - copied) * sizeof *u);
+}
+
+void fq_view_pull(const fq_bound *bound, const fq_step *step, const float *w, const float *u,
+                  float *g) {
+    (void)step;
+    (void)u;
+    const fq_view *view = bound->state;
+    const fq_view_format *format = &view->settings.format;
+    for (size_t i = 0; i < view->n; i++) {
+        const fq_view_tensor *t = &view->tensors[i];
+        if (t->bits == FQ_FLOAT_BITS)
+            continue;
+        const size_t begin = t->tensor->offset, count = t->tensor->count, part = count / t->groups;
+        size_t offset;
+        if (learned_steps(t, w, &offset) != NULL)
+            for (size_t k = 0; k < t->groups; k++)
+                g[offset + k] +=
+                    (float)(format->step_rate * fq_step_gradient(&t->grids[k], w + begin + k * part,
+                                                                 g + begin + k * part, part,
+                                                                 format->lsq_grad_scale));
+        fq_weight_pull(t->grids, t->groups, w + begin, count, (float)format->ewgs, g + begin);
+    }
+}
+
+bool fq_view_site_hook(const fq_bound *bound, const fq_step *step, float *w, float *g,
+                       fq_site_hook *out) {
+    (void)step;
+    fq_view *view = bound->state;
+    bool any = false;
+    for (size_t i = 0; i < view->n; i++)
+        any = any || view->sites[i].bits != FQ_FLOAT_BITS;
+    if (!any)
+        return false;
+    view->w = w;
+    view->g = g;
+    *out = (fq_site_hook){.context = view, .quantize = fq_site_quantize, .pull = fq_site_pull};
+    return true;
+}

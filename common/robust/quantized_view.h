@@ -1,0 +1,143 @@
+/* Weights and activations as a quantized device would see them: what qat and mqat share.
+ *
+ * Each local step has a width for every weight tensor and for the activations of its layer's input
+ * (its site). Forward is the exact quantizer, backward the straight-through estimator with clip
+ * mask. Latent weights stay float.
+ */
+#ifndef FQ_ROBUST_QUANTIZED_VIEW_H
+#define FQ_ROBUST_QUANTIZED_VIEW_H
+
+#include "robust/robust_impl.h"
+
+/* ---- settings ---- */
+/* How activations get their ranges: a running average in the model, learned steps in the model, or
+ * the batch. */
+typedef enum fq_site_ranges { FQ_SITE_RUNNING, FQ_SITE_LEARNED, FQ_SITE_BATCH } fq_site_ranges;
+
+/* How qat and mqat quantize, whatever the width. */
+typedef struct fq_view_format {
+    int ranges;                    /* fq_ranges */
+    int activation_ranges;         /* fq_site_ranges */
+    int granularity, grid, layers; /* fq_granularity, fq_grid_kind, fq_layer_policy */
+    double percentile, margin, ewgs, step_rate;
+    bool lsq_grad_scale;
+    int64_t start_round;
+} fq_view_format;
+
+typedef struct fq_qat_config {
+    int64_t bits, activations;
+    fq_view_format format;
+} fq_qat_config;
+
+typedef enum fq_draw { FQ_DRAW_STEP, FQ_DRAW_CLIENT, FQ_DRAW_LAYER } fq_draw;
+typedef struct fq_mqat_config {
+    fq_ints bits, activations;
+    int odds; /* fq_odds */
+    fq_reals weights;
+    int draw; /* fq_draw */
+    bool tied;
+    fq_view_format format;
+} fq_mqat_config;
+
+/* Both in one form: qat is mqat with one width. */
+typedef struct fq_view_settings {
+    fq_ints bits, activations;
+    fq_reals weights;
+    fq_odds odds;
+    fq_draw draw;
+    bool tied;
+    fq_view_format format;
+} fq_view_settings;
+
+/* Rows for the `format` member of a settings struct. */
+#define FQ_FORMAT_CHOICE(config, name, fallback, names, help)                                      \
+    { #name, FQ_TYPE_CHOICE, offsetof(config, format.name), fallback, 0, 0, names, help }
+#define FQ_FORMAT_REAL(config, name, fallback, max, help)                                          \
+    { #name, FQ_TYPE_REAL, offsetof(config, format.name), fallback, 0, max, NULL, help }
+/* clang-format off */
+#define FQ_VIEW_KEYS(config)                                                                       \
+    FQ_FORMAT_CHOICE(config, ranges, "gauss", fq_weight_rule_names,                                \
+                     "Rule for the step of the weights."),                                         \
+    FQ_FORMAT_CHOICE(config, activation_ranges, "running_minmax", fq_site_range_names,             \
+                     "Rule for the ranges of activations; minmax is that of each batch."),         \
+    FQ_FORMAT_CHOICE(config, granularity, "tensor", fq_granularity_names,                          \
+                     "What shares a step: a weight tensor, or an output channel of it."),          \
+    FQ_FORMAT_CHOICE(config, grid, "signed", fq_view_grid_names,                                   \
+                     "Levels of the weights; narrow leaves out the lowest, which has no positive twin."), \
+    FQ_FORMAT_CHOICE(config, layers, "all", fq_layer_policy_names,                                 \
+                     "Which layers are quantized below 8 bits."),                                  \
+    FQ_FORMAT_REAL(config, percentile, "0.01", 49,                                                 \
+                   "Tail that the percentile rule cuts off at each end, in percent of the weights."), \
+    FQ_FORMAT_REAL(config, margin, "0", 1e6,                                                       \
+                   "Added to the largest magnitude where the mse rule begins, in weight units."),  \
+    FQ_FORMAT_REAL(config, ewgs, "0", 10,                                                          \
+                   "Scaling of gradients by the rounding error (EWGS, usually 0.2); 0: none."),    \
+    {"start_round", FQ_TYPE_INT, offsetof(config, format.start_round), "0", 0, 1e9, NULL,          \
+     "First round that quantizes, from 0; earlier ones train in float."},                          \
+    {"lsq_grad_scale", FQ_TYPE_BOOL, offsetof(config, format.lsq_grad_scale), "true", 0, 0, NULL,  \
+     "Divide the gradient of a learned step by the root of count times levels."},                  \
+    FQ_FORMAT_REAL(config, step_rate, "1", 1e6,                                                    \
+                   "Learning rate of learned steps, as a multiple of the weights' rate.")
+/* clang-format on */
+
+extern const char *const fq_site_range_names[], *const fq_view_grid_names[];
+
+/* ---- state of a client turn ---- */
+
+/* The widths below 32 that a tensor can have, and so the learned steps it needs: one row each. */
+typedef struct fq_rows {
+    size_t n;
+    int bits[FQ_MAX_BITS];
+} fq_rows;
+enum { FQ_NO_ROW = -1 };
+int fq_row_find(const fq_rows *rows, int bits); /* FQ_NO_ROW: not among them */
+
+typedef struct fq_view_tensor {
+    const fq_tensor *tensor;
+    const fq_tensor *steps; /* learned [rows, groups], or NULL */
+    fq_rows rows;
+    size_t groups;
+    fq_grid *grids; /* [groups] of this step */
+    int bits;       /* of this step */
+} fq_view_tensor;
+
+typedef struct fq_view_site {
+    const fq_tensor *range; /* running [low, high], or NULL */
+    const fq_tensor *steps; /* learned [rows], or NULL */
+    fq_rows rows;
+    fq_grid_kind kind;
+    fq_grid grid; /* of this step, from forward to backward */
+    int bits;     /* of this step */
+} fq_view_site;
+
+typedef struct fq_view {
+    fq_view_settings settings;
+    fq_weight_format weight_format;
+    const fq_model *model;
+    size_t n;                /* weight tensors, and sites */
+    fq_view_tensor *tensors; /* [n] */
+    fq_view_site *sites;     /* [n] */
+    float *scratch;          /* [largest tensor], for the percentile rule, else NULL */
+    float *w, *g;            /* of this step, for sites */
+} fq_view;
+
+/* ---- the hooks of both methods; those before a turn take the settings ---- */
+FQ_MUST_CHECK fq_status fq_view_check(const char *method, const fq_view_settings *settings);
+size_t fq_view_extra(const fq_view_settings *settings, const fq_model *plain, fq_extra_tensor *out,
+                     size_t max);
+void fq_view_init_extra(const fq_view_settings *settings, const fq_model *model, float *w);
+void fq_view_begin_turn(const fq_view_settings *settings, fq_bound *bound, fq_arena *arena);
+void fq_view_begin_step(const fq_bound *bound, const fq_step *step);
+void fq_view_weights(const fq_bound *bound, const fq_step *step, const float *w, float *u);
+void fq_view_pull(const fq_bound *bound, const fq_step *step, const float *w, const float *u,
+                  float *g);
+bool fq_view_site_hook(const fq_bound *bound, const fq_step *step, float *w, float *g,
+                       fq_site_hook *out);
+
+/* ---- activations.c ---- */
+bool fq_site_quantize(void *view, size_t site, size_t features, size_t batch, size_t lanes,
+                      const float *x, float *y);
+void fq_site_pull(void *view, size_t site, size_t features, size_t batch, size_t lanes,
+                  const float *x, float *dy);
+
+#endif

@@ -1,0 +1,132 @@
+/* checkpoint.fq: magic, version, settings hash, round, weights, server vectors, clients' states, note, CRC-32
+ * of all before it. Little-endian. Described in docs/model-format.md. */
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/hash.h"
+#include "round/round_impl.h"
+
+static const unsigned char MAGIC[8] = {'F', 'Q', 'C', 'H', 'E', 'C', 'K', '\n'};
+enum { VERSION = 1 };
+
+fq_status fq_checkpoint_encode(const fq_server *server, const char *settings_hash, const fq_client_states *states,
+                               const char *note, fq_buffer *out) {
+    fq_put_bytes(out, MAGIC, sizeof MAGIC);
+    fq_put_u32(out, VERSION);
+    fq_put_text(out, settings_hash);
+    fq_put_u32(out, server->round);
+    fq_put_u64(out, server->size);
+    fq_put_u64(out, server->n_vectors);
+    fq_put_floats(out, server->w, server->size);
+    fq_put_floats(out, server->vectors, server->n_vectors * server->size);
+    uint64_t present = 0;
+    for (uint64_t k = 0; states->vectors > 0 && k < states->clients; k++)
+        present += states->state[k] != NULL;
+    fq_put_u64(out, states->vectors);
+    fq_put_u64(out, present);
+    for (uint64_t k = 0; states->vectors > 0 && k < states->clients; k++) {
+        if (states->state[k] == NULL)
+            continue;
+        fq_put_u64(out, k);
+        fq_put_floats(out, states->state[k], states->vectors * server->size);
+    }
+    fq_put_text(out, note);
+    fq_put_u32(out, fq_crc32((fq_cbytes){out->data, out->size}));
+    if (out->failed)
+        return fq_fail(FQ_ENOMEM, "no memory for a checkpoint of %zu values", server->size);
+    return FQ_OK;
+}
+
+static fq_status check_floats(const float *x, size_t n, const char *what) {
+    for (size_t i = 0; i < n; i++)
+        if (!isfinite(x[i]))
+            return fq_fail(FQ_ENONFINITE, "the checkpoint's %s are not finite", what);
+    return FQ_OK;
+}
+
+static fq_status check_head(fq_cbytes bytes, fq_reader *reader, const char *settings_hash) {
+    const unsigned char *magic = fq_get_bytes(reader, sizeof MAGIC);
+    if (magic == NULL || memcmp(magic, MAGIC, sizeof MAGIC) != 0)
+        return fq_fail(FQ_EPROTO, "not a checkpoint");
+    uint32_t version = fq_get_u32(reader);
+    if (version != VERSION)
+        return fq_fail(FQ_EPROTO, "a checkpoint of version %" PRIu32 "; this program reads %d", version, VERSION);
+    if (bytes.size < sizeof MAGIC + 8)
+        return fq_fail(FQ_EPROTO, "the checkpoint is cut short");
+    fq_reader tail = fq_reader_of((fq_cbytes){bytes.data + bytes.size - 4, 4});
+    if (fq_crc32((fq_cbytes){bytes.data, bytes.size - 4}) != fq_get_u32(&tail))
+        return fq_fail(FQ_EPROTO, "the checkpoint is damaged: its checksum is wrong");
+    char hash[FQ_HASH_TEXT];
+    fq_get_text(reader, hash, sizeof hash);
+    if (reader->failed || strcmp(hash, settings_hash) != 0)
+        return fq_fail(FQ_ESTALE, "the checkpoint is of other settings (%.12s..., these are %.12s...)", hash,
+                       settings_hash);
+    return FQ_OK;
+}
+
+/* Read one client's state into fresh memory. */
+static fq_status read_state(fq_reader *reader, size_t size, fq_client_states *fresh) {
+    uint64_t client = fq_get_u64(reader);
+    size_t   count = fresh->vectors * size;
+    if (reader->failed || client >= fresh->clients || fresh->state[client] != NULL ||
+        count * sizeof(float) > fq_reader_left(reader))
+        return fq_fail(FQ_EPROTO, "the checkpoint's client states do not add up");
+    fresh->state[client] = malloc(count * sizeof(float));
+    if (fresh->state[client] == NULL)
+        return fq_fail(FQ_ENOMEM, "no memory for the clients' states");
+    fq_get_floats(reader, fresh->state[client], count);
+    return check_floats(fresh->state[client], count, "client states");
+}
+
+fq_status fq_checkpoint_decode(fq_cbytes bytes, fq_server *server, const char *settings_hash,
+                               fq_client_states *states, char note[FQ_NOTE_BYTES]) {
+    fq_reader reader = fq_reader_of(bytes);
+    FQ_TRY(check_head(bytes, &reader, settings_hash));
+    uint32_t round = fq_get_u32(&reader);
+    uint64_t size = fq_get_u64(&reader), n_vectors = fq_get_u64(&reader);
+    if (reader.failed || size != server->size || n_vectors != server->n_vectors)
+        return fq_fail(FQ_EPROTO, "the checkpoint has %" PRIu64 " values and %" PRIu64
+                       " server vectors; the experiment has %zu and %zu", size, n_vectors, server->size,
+                       server->n_vectors);
+    size_t           count = (1 + server->n_vectors) * server->size;
+    float           *values = malloc((count == 0 ? 1 : count) * sizeof *values);
+    fq_client_states fresh = {.vectors = states->vectors, .clients = states->clients};
+    char             fresh_note[FQ_NOTE_BYTES];
+    fq_status        status = FQ_OK;
+    if (values == NULL)
+        return fq_fail(FQ_ENOMEM, "no memory for a checkpoint of %zu values", count);
+    fq_get_floats(&reader, values, count);
+    uint64_t vectors = fq_get_u64(&reader), present = fq_get_u64(&reader);
+    if (reader.failed || vectors != states->vectors || present > states->clients)
+        FQ_GO(status, fq_fail(FQ_EPROTO, "the checkpoint's client states do not fit the experiment"));
+    FQ_GO(status, check_floats(values, count, "weights"));
+    if (vectors > 0) {
+        fresh.state = calloc(states->clients, sizeof *fresh.state);
+        if (fresh.state == NULL)
+            FQ_GO(status, fq_fail(FQ_ENOMEM, "no memory for the clients' states"));
+        for (uint64_t k = 0; k < present; k++)
+            FQ_GO(status, read_state(&reader, server->size, &fresh));
+    }
+    fq_get_text(&reader, fresh_note, sizeof fresh_note);
+    if (reader.failed || fq_reader_left(&reader) != 4)
+        FQ_GO(status, fq_fail(FQ_EPROTO, "the checkpoint does not end where it should"));
+
+    server->round = round;
+    memcpy(server->w, values, server->size * sizeof *values);
+    memcpy(server->vectors, values + server->size, server->n_vectors * server->size * sizeof *values);
+    for (uint64_t k = 0; vectors > 0 && k < states->clients; k++) {
+        free(states->state[k]);
+        states->state[k] = fresh.state[k];
+        fresh.state[k] = NULL;
+    }
+    memcpy(note, fresh_note, sizeof fresh_note);
+done:
+    for (uint64_t k = 0; fresh.state != NULL && k < fresh.clients; k++)
+        free(fresh.state[k]);
+    free(fresh.state);
+    free(values);
+    return status;
+}

@@ -1,0 +1,52 @@
+/* What round.c and checkpoint.c share. */
+#ifndef FQ_ROUND_ROUND_IMPL_H
+#define FQ_ROUND_ROUND_IMPL_H
+
+#include <pthread.h>
+
+#include "round/round.h"
+
+/* What has been accepted so far, under the mutex. */
+typedef struct fq_tally {
+    size_t   n_accepted, n_refused;
+    uint64_t weight, max_weight;
+} fq_tally;
+
+typedef struct fq_answer {
+    bool     accepted;
+    uint64_t examples;
+    double   loss, drift;
+} fq_answer;
+
+struct fq_server {
+    const fq_model           *model;
+    const fq_recipe          *recipe;
+    const fq_server_settings *settings;
+    uint64_t                  seed;
+    uint32_t                  round;
+    size_t                    size, n_vectors; /* P; server vectors */
+    float                    *w;               /* [P] */
+    float                    *vectors;         /* [n_server * P] */
+    /* the open round */
+    bool       open;
+    uint64_t  *cohort;      /* [settings->cohort] ascending */
+    fq_answer *answers;     /* [settings->cohort] */
+    size_t     n_cohort;
+    int        shift;
+    int64_t   *sums[FQ_MAX_VECTORS]; /* [P] each; [0] is NULL if the aggregator keeps */
+    float    **kept;        /* [settings->cohort] of [P], if the aggregator keeps */
+    float     *sent;        /* [(1 + n_down) * P] weights and server vectors as clients decode them */
+    fq_blocks  upload_blocks, download_blocks;
+    fq_arena   download_arena;
+    fq_packed  download[1 + FQ_MAX_VECTORS];
+    pthread_mutex_t mutex;
+    fq_tally   tally;
+    /* scratch */
+    size_t     workers;
+    fq_arena  *arenas;      /* [workers] */
+    float    **decoded;     /* [workers] of [FQ_MAX_VECTORS * P] */
+    float     *mean, *extra, *old_w; /* [P] */
+    float     *old_vectors;
+};
+
+#endif

@@ -1,0 +1,279 @@
+#include "train/client_turn.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "math/kernels.h"
+#include "train/sgd.h"
+
+struct fq_worker {
+    const fq_model  *model;
+    const fq_recipe *recipe;
+    fq_arena         arena;
+    size_t           turn_mark;  /* what lies below is kept for the worker's life */
+    size_t           max_examples, n_decay;
+    fq_workspace    *workspace;
+    fq_blocks        blocks;
+    fq_bound         bound[FQ_MAX_METHODS];
+    uint16_t        *labels;     /* [batch] */
+    uint32_t        *order;      /* [max_examples] */
+    float           *dlogits;    /* [n_classes, lanes] */
+    float           *w;          /* [P] local weights */
+    float           *g;          /* [n_trainable] */
+    float           *velocity;   /* [n_trainable], NULL without momentum */
+    float           *views[FQ_MAX_METHODS]; /* [P] weights as each method shows them; NULL: as it got them */
+    float           *delta;      /* [P] */
+    float           *extra;      /* [P] second vector of the update, or NULL */
+    float           *sent;       /* [P] error feedback: what the server will decode, or NULL */
+    float           *state;      /* [vectors * P] the client's new state until the turn has succeeded */
+    uint64_t         passes;
+};
+
+size_t fq_client_state_vectors(const fq_recipe *recipe) {
+    return recipe->algorithm->n_client + (recipe->upload.error_feedback ? 1 : 0);
+}
+
+static bool wants_sites(const fq_recipe *recipe) {
+    for (size_t m = 0; m < recipe->n_methods; m++)
+        if (recipe->methods[m]->site_hook != NULL)
+            return true;
+    return false;
+}
+
+/* Lay out a worker in its arena; the same code measures and reserves. */
+static fq_status lay_out(fq_worker *worker) {
+    const fq_model  *model = worker->model;
+    const fq_recipe *recipe = worker->recipe;
+    fq_arena        *arena = &worker->arena;
+    size_t           size = fq_model_size(model), trainable = fq_model_trainable(model);
+    FQ_TRY(fq_workspace_create(&worker->workspace, model, (size_t)recipe->batch, true, wants_sites(recipe), arena));
+    worker->labels = FQ_ARENA_NEW(arena, uint16_t, (size_t)recipe->batch);
+    worker->order = FQ_ARENA_NEW(arena, uint32_t, worker->max_examples);
+    worker->dlogits = FQ_ARENA_NEW(arena, float, fq_model_network(model)->n_classes * fq_lanes((size_t)recipe->batch));
+    worker->w = FQ_ARENA_NEW(arena, float, size);
+    worker->g = FQ_ARENA_NEW(arena, float, trainable);
+    worker->velocity = recipe->momentum > 0.0 ? FQ_ARENA_NEW(arena, float, trainable) : NULL;
+    for (size_t m = 0; m < recipe->n_methods; m++)
+        worker->views[m] = recipe->methods[m]->view_weights == NULL ? NULL : FQ_ARENA_NEW(arena, float, size);
+    worker->delta = FQ_ARENA_NEW(arena, float, size);
+    worker->extra = recipe->algorithm->n_up > 1 ? FQ_ARENA_NEW(arena, float, size) : NULL;
+    worker->sent = recipe->upload.error_feedback ? FQ_ARENA_NEW(arena, float, size) : NULL;
+    worker->state = FQ_ARENA_NEW(arena, float, size * fq_client_state_vectors(recipe));
+    worker->turn_mark = fq_arena_mark(arena);
+    /* What a turn takes on top, and gives back. */
+    for (size_t m = 0; m < recipe->n_methods; m++)
+        if (recipe->methods[m]->begin_turn != NULL)
+            recipe->methods[m]->begin_turn(&worker->bound[m], arena);
+    const fq_coding *upload = &recipe->upload;
+    size_t coding = fq_quantize_arena_bytes(upload->quantizer, upload->bits, upload->zstd, size, worker->blocks.n);
+    for (size_t v = 0; v < recipe->algorithm->n_up; v++)
+        (void)fq_arena_alloc(arena, coding, 1);
+    fq_arena_rewind(arena, worker->turn_mark);
+    return fq_arena_check(arena);
+}
+
+static fq_status prepare(fq_worker *worker, const fq_model *model, const fq_recipe *recipe, size_t max_examples) {
+    *worker = (fq_worker){.model = model, .recipe = recipe, .max_examples = max_examples};
+    fq_recipe_bind(recipe, model, worker->bound);
+    /* Weight decay acts on weights, biases and norms, not on learned steps. */
+    worker->n_decay = fq_model_parameters(model);
+    FQ_TRY(fq_blocks_of_model(model, recipe->upload.block, &worker->blocks));
+    worker->arena = fq_arena_measure();
+    return lay_out(worker);
+}
+
+fq_status fq_worker_bytes(const fq_model *model, const fq_recipe *recipe, size_t max_examples, size_t *bytes) {
+    fq_worker worker;
+    fq_status status = prepare(&worker, model, recipe, max_examples);
+    *bytes = worker.arena.peak + sizeof worker + worker.blocks.n * sizeof *worker.blocks.ends;
+    fq_blocks_free(&worker.blocks);
+    return status;
+}
+
+fq_status fq_worker_create(fq_worker **out, const fq_model *model, const fq_recipe *recipe, size_t max_examples) {
+    *out = NULL;
+    fq_worker *worker = calloc(1, sizeof *worker);
+    if (worker == NULL)
+        return fq_fail(FQ_ENOMEM, "no memory for a worker");
+    fq_status status = prepare(worker, model, recipe, max_examples);
+    if (status == FQ_OK)
+        status = fq_arena_init(&worker->arena, worker->arena.peak);
+    if (status == FQ_OK)
+        status = lay_out(worker);
+    if (status != FQ_OK) {
+        fq_worker_destroy(&worker);
+        return status;
+    }
+    *out = worker;
+    return FQ_OK;
+}
+
+void fq_worker_destroy(fq_worker **slot) {
+    if (*slot == NULL)
+        return;
+    fq_blocks_free(&(*slot)->blocks);
+    fq_arena_fini(&(*slot)->arena);
+    free(*slot);
+    *slot = NULL;
+}
+
+uint64_t fq_worker_passes(const fq_worker *worker) {
+    return worker->passes;
+}
+
+/* One local step on the minibatch that is in the workspace; returns the sum of its losses. */
+static double local_step(fq_worker *worker, const fq_plan *plan, const fq_algo_client *algo, const fq_step *step,
+                         size_t batch) {
+    const fq_recipe *recipe = worker->recipe;
+    const fq_model  *model = worker->model;
+    size_t           trainable = fq_model_trainable(model), n_methods = recipe->n_methods;
+    float           *w = worker->w, *g = worker->g;
+
+    /* Weights seen: u_0 = w, u_(m+1) = view_m(u_m). */
+    const float *seen[FQ_MAX_METHODS + 1] = {w};
+    for (size_t m = 0; m < n_methods; m++) {
+        const fq_bound *bound = &worker->bound[m];
+        if (bound->method->begin_step != NULL)
+            bound->method->begin_step(bound, step);
+        seen[m + 1] = seen[m];
+        if (bound->method->view_weights != NULL) {
+            bound->method->view_weights(bound, step, seen[m], worker->views[m]);
+            seen[m + 1] = worker->views[m];
+        }
+    }
+    memset(g, 0, trainable * sizeof *g);
+    fq_site_hook hook;
+    bool         sites = false;
+    for (size_t m = 0; m < n_methods && !sites; m++)
+        if (worker->bound[m].method->site_hook != NULL)
+            sites = worker->bound[m].method->site_hook(&worker->bound[m], step, w, g, &hook);
+
+    const fq_pass pass = {.batch = batch,
+                          .train = true,
+                          .seed = plan->seed,
+                          .client = step->client,
+                          .round = plan->round,
+                          .step = step->step,
+                          .sites = sites ? &hook : NULL,
+                          .statistics = w};
+    size_t        lanes = fq_lanes(batch), n_classes = fq_model_network(model)->n_classes, correct;
+    const float  *logits = fq_model_forward(model, worker->workspace, seen[n_methods], &pass);
+    double        loss = fq_cross_entropy(logits, worker->labels, n_classes, batch, lanes, worker->dlogits, &correct);
+    fq_model_backward(model, worker->workspace, seen[n_methods], &pass, worker->dlogits, g);
+    worker->passes++;
+
+    for (size_t m = n_methods; m > 0; m--) {
+        const fq_bound *bound = &worker->bound[m - 1];
+        if (bound->method->pull_gradient != NULL)
+            bound->method->pull_gradient(bound, step, seen[m - 1], seen[m], g);
+    }
+    for (size_t m = 0; m < n_methods; m++)
+        if (worker->bound[m].method->penalty != NULL)
+            (void)worker->bound[m].method->penalty(&worker->bound[m], w, g);
+    if (recipe->algorithm->client_grad != NULL)
+        recipe->algorithm->client_grad(algo, w, g);
+
+    const fq_sgd sgd = {.rate = plan->rate,
+                        .momentum = recipe->momentum,
+                        .weight_decay = recipe->weight_decay,
+                        .clip_norm = recipe->clip_norm,
+                        .nesterov = recipe->nesterov};
+    fq_sgd_step(&sgd, trainable, worker->n_decay, w, g, worker->velocity);
+    return loss;
+}
+
+/* All local steps; *n_steps and *mean_loss over the examples seen. */
+static fq_status train(fq_worker *worker, const fq_plan *plan, const fq_client *client, const fq_algo_client *algo,
+                       uint32_t *n_steps, double *mean_loss) {
+    const fq_recipe *recipe = worker->recipe;
+    size_t           n = client->shard.n, batch = (size_t)recipe->batch;
+    fq_batches       batches;
+    fq_batches_begin(&batches, worker->order, n, batch, plan->seed, plan->round, client->id);
+    uint64_t total = (uint64_t)recipe->epochs * fq_batches_per_epoch(n, batch), seen = 0;
+    if (recipe->max_steps > 0 && total > (uint64_t)recipe->max_steps)
+        total = (uint64_t)recipe->max_steps;
+    double  loss = 0.0;
+    fq_step step = {.model = worker->model,
+                    .seed = plan->seed,
+                    .client = client->id,
+                    .round = plan->round,
+                    .capability = fq_recipe_capability(recipe, client->id)};
+    for (; step.step < total; step.step++) {
+        size_t          size;
+        const uint32_t *order = fq_batches_next(&batches, &size);
+        fq_shard_gather(&client->shard, order, size, fq_lanes(size), fq_workspace_input(worker->workspace),
+                        worker->labels);
+        loss += local_step(worker, plan, algo, &step, size);
+        seen += size;
+        if (!isfinite(loss))
+            return fq_fail(FQ_ENONFINITE, "client %llu: the loss is not finite after %u local steps",
+                           (unsigned long long)client->id, (unsigned)(step.step + 1));
+    }
+    *n_steps = (uint32_t)total;
+    *mean_loss = loss / (double)seen;
+    return FQ_OK;
+}
+
+/* Code the vectors of the update. With error feedback the first one is delta plus what earlier rounds owe,
+ * and the memory keeps what this coding loses (Seide et al. 2014; spec 5.6). */
+static fq_status encode(fq_worker *worker, const fq_plan *plan, const fq_client *client, float *memory,
+                        fq_update *out) {
+    const fq_coding *upload = &worker->recipe->upload;
+    size_t           size = fq_model_size(worker->model);
+    if (memory != NULL)
+        fq_kernels_get()->axpy(size, 1.0f, memory, worker->delta);
+    const float *vectors[FQ_MAX_VECTORS] = {worker->delta, worker->extra};
+    out->n_vectors = worker->recipe->algorithm->n_up;
+    for (size_t v = 0; v < out->n_vectors; v++) {
+        fq_rng rng = fq_rng_stream(plan->seed, FQ_RNG_ROUNDING, plan->round, client->id, 0, (uint32_t)v);
+        FQ_TRY(fq_quantize(upload->quantizer, upload->bits, upload->zstd, vectors[v], worker->blocks, &rng,
+                           &worker->arena, &out->vectors[v]));
+    }
+    if (memory != NULL) {
+        FQ_TRY(fq_dequantize(&out->vectors[0], worker->blocks, &worker->arena, worker->sent));
+        for (size_t i = 0; i < size; i++)
+            memory[i] = worker->delta[i] - worker->sent[i];
+    }
+    return FQ_OK;
+}
+
+fq_status fq_client_turn(fq_worker *worker, const fq_plan *plan, fq_client *client, fq_update *out) {
+    const fq_recipe *recipe = worker->recipe;
+    size_t           size = fq_model_size(worker->model), vectors = fq_client_state_vectors(recipe);
+    assert(plan->model == worker->model && plan->recipe == recipe);
+    if (client->shard.n == 0 || client->shard.n > worker->max_examples)
+        return fq_fail(FQ_EINVAL, "client %llu has %zu examples; it needs 1 to %zu", (unsigned long long)client->id,
+                       client->shard.n, worker->max_examples);
+    fq_arena_rewind(&worker->arena, worker->turn_mark);
+    for (size_t m = 0; m < recipe->n_methods; m++)
+        if (recipe->methods[m]->begin_turn != NULL)
+            recipe->methods[m]->begin_turn(&worker->bound[m], &worker->arena);
+    memcpy(worker->w, plan->w, size * sizeof *worker->w);
+    if (worker->velocity != NULL)
+        memset(worker->velocity, 0, fq_model_trainable(worker->model) * sizeof *worker->velocity);
+    if (vectors > 0)
+        memcpy(worker->state, client->state, vectors * size * sizeof *worker->state);
+    fq_algo_client algo = {.config = &recipe->algorithm_config,
+                           .size = size,
+                           .n_trainable = fq_model_trainable(worker->model),
+                           .global = plan->w,
+                           .server_vectors = plan->server_vectors,
+                           .client_vectors = recipe->algorithm->n_client > 0 ? worker->state : NULL,
+                           .rate = plan->rate};
+
+    *out = (fq_update){.client = client->id, .round = plan->round, .n_examples = client->shard.n};
+    FQ_TRY(train(worker, plan, client, &algo, &out->n_steps, &out->loss));
+    for (size_t i = 0; i < size; i++)
+        worker->delta[i] = worker->w[i] - plan->w[i];
+    out->drift = sqrt(fq_kernels_get()->sum_squares(size, worker->delta));
+    algo.n_steps = out->n_steps;
+    if (recipe->algorithm->client_finish != NULL)
+        recipe->algorithm->client_finish(&algo, worker->delta, worker->extra);
+    float *memory = recipe->upload.error_feedback ? worker->state + recipe->algorithm->n_client * size : NULL;
+    FQ_TRY(encode(worker, plan, client, memory, out));
+    if (vectors > 0)
+        memcpy(client->state, worker->state, vectors * size * sizeof *worker->state);
+    return FQ_OK;
+}

@@ -1,0 +1,146 @@
+#include "wire/codec.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <string.h>
+
+#include "fq.pb-c.h"
+
+/* protobuf-c allocates through this, so that an unpacked message vanishes with the arena. */
+static void *arena_alloc(void *arena, size_t size) {
+    return fq_arena_alloc(arena, size, 1);
+}
+
+static void arena_free(void *arena, void *memory) {
+    (void)arena;
+    (void)memory;
+}
+
+static void vector_of_packed(Fq__Wire__Vector *vector, const fq_packed *packed, size_t block) {
+    fq__wire__vector__init(vector);
+    /* protobuf-c's strings are not const, but packing only reads them. */
+    vector->quantizer = (char *)(uintptr_t)packed->quantizer->name;
+    vector->bits = packed->bits;
+    vector->n = packed->n;
+    vector->block = block;
+    vector->zstd = packed->zstd;
+    vector->body_bytes = packed->body_bytes;
+    vector->body.len = packed->body.size;
+    vector->body.data = (uint8_t *)(uintptr_t)packed->body.data;
+}
+
+/* The message that stands for an update; its parts live in the caller's arrays. */
+static Fq__Wire__Update message_of_update(const fq_update *update, size_t block, Fq__Wire__Vector *vectors,
+                                          Fq__Wire__Vector **pointers) {
+    Fq__Wire__Update message = FQ__WIRE__UPDATE__INIT;
+    message.protocol = FQ_PROTOCOL_VERSION;
+    message.client = update->client;
+    message.round = update->round;
+    message.examples = update->n_examples;
+    message.steps = update->n_steps;
+    message.loss = update->loss;
+    message.drift = update->drift;
+    for (size_t v = 0; v < update->n_vectors; v++) {
+        vector_of_packed(&vectors[v], &update->vectors[v], block);
+        pointers[v] = &vectors[v];
+    }
+    message.n_vectors = update->n_vectors;
+    message.vectors = pointers;
+    return message;
+}
+
+size_t fq_update_bytes(const fq_update *update, size_t block) {
+    Fq__Wire__Vector  vectors[FQ_MAX_VECTORS], *pointers[FQ_MAX_VECTORS];
+    Fq__Wire__Update  message = message_of_update(update, block, vectors, pointers);
+    return fq__wire__update__get_packed_size(&message);
+}
+
+size_t fq_model_bytes(uint32_t round, const fq_packed *weights, const fq_packed *server_vectors, size_t n,
+                      size_t block) {
+    Fq__Wire__Vector  weights_message, vectors[FQ_MAX_VECTORS], *pointers[FQ_MAX_VECTORS];
+    Fq__Wire__Model   message = FQ__WIRE__MODEL__INIT;
+    message.protocol = FQ_PROTOCOL_VERSION;
+    message.round = round;
+    vector_of_packed(&weights_message, weights, block);
+    message.weights = &weights_message;
+    for (size_t v = 0; v < n && v < FQ_MAX_VECTORS; v++) {
+        vector_of_packed(&vectors[v], &server_vectors[v], block);
+        pointers[v] = &vectors[v];
+    }
+    message.n_server_vectors = n;
+    message.server_vectors = pointers;
+    return fq__wire__model__get_packed_size(&message);
+}
+
+fq_status fq_encode_update(const fq_update *update, size_t block, fq_buffer *out) {
+    Fq__Wire__Vector  vectors[FQ_MAX_VECTORS], *pointers[FQ_MAX_VECTORS];
+    Fq__Wire__Update  message = message_of_update(update, block, vectors, pointers);
+    size_t            bytes = fq__wire__update__get_packed_size(&message);
+    unsigned char    *place = fq_buffer_grow(out, bytes);
+    if (place == NULL)
+        return fq_fail(FQ_ENOMEM, "no memory for an update of %zu bytes", bytes);
+    fq__wire__update__pack(&message, place);
+    return FQ_OK;
+}
+
+size_t fq_decode_arena_bytes(size_t message_bytes) {
+    /* Bodies are copied once; each nested message costs at least a few wire bytes and one aligned block. */
+    return 64 * message_bytes + 64 * 1024;
+}
+
+static fq_status packed_of_vector(const Fq__Wire__Vector *vector, const fq_expected *expected, fq_packed *out) {
+    const fq_quantizer *quantizer = fq_quantizer_find(vector->quantizer);
+    if (quantizer == NULL)
+        return fq_fail(FQ_EPROTO, "a vector's quantizer '%.32s' is unknown", vector->quantizer);
+    if (vector->bits < quantizer->min_bits || vector->bits > quantizer->max_bits)
+        return fq_fail(FQ_EPROTO, "a vector has %" PRIu32 " bits; %s has %u to %u", vector->bits, quantizer->name,
+                       (unsigned)quantizer->min_bits, (unsigned)quantizer->max_bits);
+    if (vector->n != expected->size)
+        return fq_fail(FQ_EPROTO, "a vector has %" PRIu64 " values; the model has %zu", vector->n, expected->size);
+    if (vector->block != expected->block)
+        return fq_fail(FQ_EPROTO, "a vector has blocks of %" PRIu64 " values; %zu were agreed", vector->block,
+                       expected->block);
+    size_t body = quantizer->body_bytes(expected->size, expected->blocks.n, (uint8_t)vector->bits);
+    if (vector->body_bytes != body)
+        return fq_fail(FQ_EPROTO, "a vector unpacks to %" PRIu64 " bytes; %zu are needed", vector->body_bytes, body);
+    if (vector->zstd ? vector->body.len >= body : vector->body.len != body)
+        return fq_fail(FQ_EPROTO, "a vector's body has %zu bytes; %zu are needed", vector->body.len, body);
+    *out = (fq_packed){.quantizer = quantizer,
+                       .bits = (uint8_t)vector->bits,
+                       .zstd = vector->zstd,
+                       .n = expected->size,
+                       .body_bytes = body,
+                       .body = {vector->body.data, vector->body.len}};
+    return FQ_OK;
+}
+
+fq_status fq_decode_update(fq_cbytes bytes, const fq_expected *expected, fq_arena *arena, fq_update *out) {
+    *out = (fq_update){0};
+    ProtobufCAllocator      allocator = {.alloc = arena_alloc, .free = arena_free, .allocator_data = arena};
+    const Fq__Wire__Update *message = fq__wire__update__unpack(&allocator, bytes.size, bytes.data);
+    if (message == NULL)
+        return fq_fail(FQ_EPROTO, "%zu bytes are not an update message", bytes.size);
+    if (message->protocol != FQ_PROTOCOL_VERSION)
+        return fq_fail(FQ_EPROTO, "an update of protocol %" PRIu32 "; this program speaks %d", message->protocol,
+                       FQ_PROTOCOL_VERSION);
+    if (message->examples == 0 || message->examples > expected->limits->max_examples)
+        return fq_fail(FQ_ELIMIT, "client %" PRIu64 " claims %" PRIu64 " examples; 1 to %" PRIu64 " are allowed",
+                       message->client, message->examples, expected->limits->max_examples);
+    if (!isfinite(message->loss) || !isfinite(message->drift))
+        return fq_fail(FQ_ENONFINITE, "client %" PRIu64 " reports a loss or drift that is not finite",
+                       message->client);
+    if (message->n_vectors != expected->n_vectors)
+        return fq_fail(FQ_EPROTO, "an update has %zu vectors; %zu are needed", message->n_vectors,
+                       expected->n_vectors);
+    fq_update update = {.client = message->client,
+                        .round = message->round,
+                        .n_examples = message->examples,
+                        .n_steps = message->steps,
+                        .loss = message->loss,
+                        .drift = message->drift,
+                        .n_vectors = message->n_vectors};
+    for (size_t v = 0; v < update.n_vectors; v++)
+        FQ_TRY(packed_of_vector(message->vectors[v], expected, &update.vectors[v]));
+    *out = update;
+    return FQ_OK;
+}

@@ -1,0 +1,154 @@
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "sim/commands.h"
+#include "sim/output.h"
+#include "sim/settings.h"
+#include "sim/simulation.h"
+
+typedef struct run_job {
+    const fq_cli  *cli;
+    const char    *command_line;
+    fq_document   *document;
+    fq_sweep       sweep;
+    fq_pool       *pool;
+    fq_experiment *experiment;
+    fq_progress    progress;
+    char           folder[PATH_MAX];  /* of the run, or of the whole sweep */
+    char         (*folders)[PATH_MAX];/* [sweep.n] */
+    fq_sim_result *results;           /* [sweep.n] */
+} run_job;
+
+static bool is_sweep(const run_job *job) {
+    return fq_node_find(fq_document_root(job->document), "sweep") != NULL;
+}
+
+/* "runs/NAME-SEED" for a run; "runs/NAME" for a sweep, with "LABEL-SEED" in it for each run. */
+static fq_status name_folders(run_job *job) {
+    const fq_cli  *cli = job->cli;
+    const char    *out = fq_cli_text(cli, "out", NULL);
+    fq_experiment *e = job->experiment;
+    for (size_t i = 0; i < job->sweep.n; i++) {
+        const fq_sweep_run *run = &job->sweep.runs[i];
+        FQ_TRY(fq_experiment_load(run->document, e));
+        long long seed = (long long)e->head.seed;
+        int       length;
+        if (i == 0 && out != NULL)
+            snprintf(job->folder, sizeof job->folder, "%s", out);
+        else if (i == 0 && is_sweep(job))
+            snprintf(job->folder, sizeof job->folder, "runs/%s", e->head.name);
+        else if (i == 0)
+            snprintf(job->folder, sizeof job->folder, "runs/%s-%lld", e->head.name, seed);
+        if (!is_sweep(job))
+            length = snprintf(job->folders[i], PATH_MAX, "%s", job->folder);
+        else
+            length = snprintf(job->folders[i], PATH_MAX, "%s/%s-%lld", job->folder,
+                              run->label[0] == '\0' ? e->head.name : run->label, seed);
+        if (length >= PATH_MAX)
+            return fq_fail(FQ_EINVAL, "the name of a run's folder is too long");
+        for (size_t k = 0; k < i; k++)
+            if (strcmp(job->folders[k], job->folders[i]) == 0)
+                return fq_fail(FQ_EINVAL, "two runs of the sweep would share the folder %s; give them names under "
+                                          "sweep.variants", job->folders[i]);
+    }
+    return FQ_OK;
+}
+
+static fq_status run_all(run_job *job) {
+    const fq_cli  *cli = job->cli;
+    fq_sim_options options = {.pool = job->pool, .command = job->command_line, .progress = &job->progress};
+    if (fq_cli_has(cli, "resume"))
+        options.existing = FQ_EXISTING_RESUME;
+    else if (fq_cli_has(cli, "force"))
+        options.existing = FQ_EXISTING_REPLACE;
+    job->progress.quiet = fq_cli_has(cli, "quiet");
+    for (size_t i = 0; i < job->sweep.n; i++) {
+        const char *folder = job->folders[i];
+        options.folder = folder;
+        options.label = job->sweep.runs[i].label;
+        FQ_TRY(fq_experiment_load(job->sweep.runs[i].document, job->experiment));
+        fq_status status = fq_simulate(job->experiment, &options, &job->results[i]);
+        if (status != FQ_OK) {
+            if (job->sweep.n > 1)
+                fq_add_context("%s", folder);
+            return status;
+        }
+    }
+    return FQ_OK;
+}
+
+/* Page, table and text files over all runs. */
+static fq_status report(run_job *job) {
+    char         page[PATH_MAX + 16];
+    const char **folders = calloc(job->sweep.n, sizeof *folders);
+    if (folders == NULL)
+        return fq_fail(FQ_ENOMEM, "no memory for a report");
+    for (size_t i = 0; i < job->sweep.n; i++)
+        folders[i] = job->folders[i];
+    snprintf(page, sizeof page, "%s/report.html", job->folder);
+    fq_status status = fq_sim_output(job->cli, folders, job->sweep.n, page);
+    free(folders);
+    if (status != FQ_OK || fq_cli_has(job->cli, "json"))
+        return status;
+    for (size_t i = 0; i < job->sweep.n; i++) {
+        const fq_sim_result *result = &job->results[i];
+        printf("%s  %u rounds%s  %.1f s  sha256 %s\n", job->folders[i], result->rounds,
+               result->stopped_early ? " (stopped early)" : "", result->seconds, result->hash);
+    }
+    printf("report: %s\n", page);
+    return FQ_OK;
+}
+
+/* What to type to go on: the command as it was, with --resume. */
+static void explain_resume(const run_job *job) {
+    bool already = fq_cli_has(job->cli, "resume") || fq_cli_has(job->cli, "force");
+    fprintf(stderr, "fedq-sim run: %s; all rounds so far are saved; go on with: %s%s\n", fq_status_text(),
+            job->command_line, already ? "" : " --resume");
+}
+
+static int run(run_job *job) {
+    const fq_cli *cli = job->cli;
+    size_t        workers;
+    fq_status     status;
+    if (fq_cli_has(cli, "resume") && fq_cli_has(cli, "force")) {
+        (void)fq_fail(FQ_EINVAL, "--resume and --force exclude each other");
+        return fq_cli_wrong(cli, stderr);
+    }
+    if (fq_sim_workers(cli, &workers) != FQ_OK)
+        return fq_cli_wrong(cli, stderr);
+    if (fq_sim_load_sweep(cli, &job->document, &job->sweep) != FQ_OK) {
+        (void)fq_sim_failed(cli);
+        return FQ_EXIT_USAGE;
+    }
+    job->experiment = malloc(sizeof *job->experiment);
+    job->folders = calloc(job->sweep.n, sizeof *job->folders);
+    job->results = calloc(job->sweep.n, sizeof *job->results);
+    if (job->experiment == NULL || job->folders == NULL || job->results == NULL)
+        FQ_GO(status, fq_fail(FQ_ENOMEM, "no memory for %zu runs", job->sweep.n));
+    FQ_GO(status, name_folders(job));
+    FQ_GO(status, fq_pool_create(&job->pool, workers));
+    FQ_GO(status, run_all(job));
+    FQ_GO(status, report(job));
+done:
+    if (status == FQ_OK)
+        return FQ_EXIT_OK;
+    if (status == FQ_ESTATE && fq_sim_interrupted())
+        explain_resume(job);
+    else
+        (void)fq_sim_failed(cli);
+    return FQ_EXIT_FAILED;
+}
+
+int fq_sim_run_command(const fq_cli *cli, const char *command_line) {
+    run_job job = {.cli = cli, .command_line = command_line};
+    int     code = run(&job);
+    fq_pool_destroy(&job.pool);
+    fq_sweep_fini(&job.sweep);
+    fq_document_destroy(&job.document);
+    free(job.experiment);
+    free(job.folders);
+    free(job.results);
+    return code;
+}

@@ -1,0 +1,54 @@
+/* One run of one experiment on this machine, with its files. */
+#ifndef FQ_SIM_SIMULATION_H
+#define FQ_SIM_SIMULATION_H
+
+#include "base/pool.h"
+#include "experiment/experiment.h"
+#include "sim/progress.h"
+
+typedef enum fq_existing {
+    FQ_EXISTING_REFUSE, /* a folder that already holds a run is an error */
+    FQ_EXISTING_RESUME, /* go on where it stopped; a folder without a run begins one */
+    FQ_EXISTING_REPLACE,
+} fq_existing;
+
+typedef struct fq_sim_options {
+    const char  *folder;      /* of this run */
+    fq_existing  existing;
+    fq_pool     *pool;
+    const char  *command;     /* as typed, for the record */
+    const char  *label;       /* of the run in its sweep, or "" */
+    fq_progress *progress;
+} fq_sim_options;
+
+typedef struct fq_sim_result {
+    uint32_t  rounds;
+    bool      stopped_early;
+    char      hash[FQ_HASH_TEXT];  /* SHA-256 of model.fq */
+    double    seconds;
+    size_t    n_figures;
+    fq_figure figures[FQ_MAX_FIGURES]; /* of the last evaluation */
+} fq_sim_result;
+
+/* Run to the end. FQ_ESTATE: interrupted by fq_sim_interrupt (all rounds so far are on disk), or the folder
+ * already holds a run. The experiment is completed by the set-up (see fq_setup_create). */
+FQ_MUST_CHECK fq_status fq_simulate(fq_experiment *experiment, const fq_sim_options *options, fq_sim_result *result);
+
+/* Memory that a run will take at most, in bytes, by what for; and what travels in a round. */
+typedef struct fq_sim_estimate {
+    size_t   dataset_and_partition, workers, server, evaluator, client_states, total, available;
+    uint64_t clients, examples_largest, parameters, model_values;
+    uint64_t bytes_up, bytes_down;         /* of a round; before entropy coding */
+    double   steps_per_round, seconds_per_step, seconds_per_evaluation, seconds_total;
+    uint64_t rounds, evaluations;
+    int      sum_bits;                     /* bits after the point in the exact sums */
+} fq_sim_estimate;
+
+/* Measures a few steps and one evaluation; leaves no files. FQ_ELIMIT: needs more memory than there is. */
+FQ_MUST_CHECK fq_status fq_sim_check(fq_experiment *experiment, fq_pool *pool, fq_sim_estimate *estimate);
+
+/* Async-signal-safe: end the run after the clients that are training now. */
+void fq_sim_interrupt(void);
+bool fq_sim_interrupted(void);
+
+#endif

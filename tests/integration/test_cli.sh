@@ -1,0 +1,150 @@
+#!/bin/bash
+# The command line: help, exit codes, what goes to stdout and what to stderr, signals, machine-readable output.
+. "$(dirname "$0")/lib.sh"
+limit=60
+commands=(run eval report check list)
+kinds=(models datasets algorithms robustness ranges quantizers aggregators layers kernels)
+
+# ---- help and version: results, so on stdout
+for arguments in --help -h; do
+    call $arguments
+    succeeded "$arguments"
+    grep -q '^Usage: ' stdout || fail "$arguments prints no usage on stdout"
+    [ ! -s stderr ] || fail "$arguments prints on stderr"
+    for command in "${commands[@]}"; do
+        grep -qw "$command" stdout || fail "$arguments does not mention $command"
+    done
+done
+for command in "${commands[@]}"; do
+    call "$command" --help
+    succeeded "$command --help"
+    grep -q "^Usage: fedq-sim $command" stdout || fail "$command --help prints no usage"
+    [ ! -s stderr ] || fail "$command --help prints on stderr"
+done
+for option in --workers --seed --set --out --resume --quiet --json; do
+    call run --help
+    grep -q -- "$option" stdout || fail "run --help does not mention $option"
+done
+call --version
+succeeded --version
+grep -Eq '^fedq-sim [0-9]+\.[0-9]+\.[0-9]+' stdout || fail "--version: $(head -n 1 stdout)"
+
+# ---- wrong usage: exit code 2, a line on stderr that says what, and points to --help
+usage_error() { # NAME FRAGMENT ARGUMENTS...
+    local name=$1 fragment=$2
+    shift 2
+    call "$@"
+    if [ $code -ne 2 ]; then fail "$name: exit code $code, expected 2"; else pass; fi
+    [ ! -s stdout ] || fail "$name: prints on stdout"
+    grep -qF -- "$fragment" stderr || fail "$name: \"$(head -n 1 stderr)\" does not say \"$fragment\""
+    grep -q -- --help stderr || fail "$name: does not point to --help"
+    [ "$(wc -l <stderr)" -le 2 ] || fail "$name: $(wc -l <stderr) lines on stderr"
+}
+settings_small 10 >small.yaml
+usage_error "no command" command
+usage_error "unknown command" lsit lsit
+usage_error "unknown option" --sedd run small.yaml --sedd 3
+usage_error "unknown short option" z run small.yaml -z
+usage_error "no file" FILE run
+usage_error "two files" small.yaml run small.yaml small.yaml
+usage_error "option without its value" workers run small.yaml --workers
+usage_error "workers: none" workers run small.yaml --workers 0
+usage_error "workers: negative" workers run small.yaml --workers -3
+usage_error "workers: a word" many run small.yaml --workers many
+usage_error "workers: a tail" 2x run small.yaml --workers 2x
+usage_error "workers: too many" 1000000 run small.yaml --workers 1000000
+usage_error "seed: a word" lucky run small.yaml --seed lucky
+usage_error "seed: negative" -1 run small.yaml --seed -1
+usage_error "eval of nothing" MODEL eval
+usage_error "report of nothing" RUN report
+usage_error "list of nothing" KIND list
+usage_error "list of an unknown kind" modles list modles
+[ ! -e runs ] || fail "wrong usage makes a folder"
+
+# ---- failures: exit code 1
+call run nowhere.yaml
+refused "no such file" nowhere.yaml
+[ $code -eq 1 ] || fail "no such file: exit code $code, expected 1"
+call eval nowhere.fq
+refused "no such model" nowhere.fq
+call report nowhere -o report.html
+refused "no such run" nowhere
+
+# ---- lists
+# shellcheck disable=SC2317 # called through check
+json_valid() { [ "$(sqlite3 :memory: "select json_valid(cast(readfile('$1') as text))" 2>&1)" = 1 ]; }
+for kind in "${kinds[@]}"; do
+    call list "$kind"
+    succeeded "list $kind"
+    [ -s stdout ] || fail "list $kind prints nothing"
+    [ ! -s stderr ] || fail "list $kind prints on stderr"
+    call list "$kind" --json
+    succeeded "list $kind --json"
+    if command -v sqlite3 >/dev/null; then check "list $kind --json is JSON" json_valid stdout; fi
+done
+for word in lenet5 logreg mlp resnet20_gn; do
+    call list models
+    grep -qw $word stdout || fail "list models does not have $word"
+done
+
+# ---- a run: what it leaves, and the table on stdout
+call run small.yaml --out out
+succeeded run
+for file in settings.yaml run.db checkpoint.fq model.fq report.html; do
+    [ -s out/$file ] || fail "run leaves no $file"
+done
+grep -q "$(hash_of out/model.fq)" stdout stderr || fail "the hash of model.fq is not printed"
+grep -q report.html stdout stderr || fail "the place of report.html is not printed"
+grep -Eq '\b32\b.*\b4\b.*\b2\b|float.*4.*2' stdout || fail "no table by bit-width on stdout"
+call run small.yaml --out quiet --quiet
+[ ! -s stderr ] || fail "--quiet prints on stderr: $(head -n 1 stderr)"
+call run small.yaml --out json --json
+succeeded "run --json"
+if command -v sqlite3 >/dev/null; then check "run --json prints JSON" json_valid stdout; fi
+call run out/settings.yaml --out again --quiet
+succeeded "a run of the resolved settings"
+same "a run of the resolved settings" out/model.fq again/model.fq
+call run small.yaml --set train.rounds=3 --set name=other --out set --quiet
+succeeded "--set"
+grep -q 'rounds: 3' set/settings.yaml || fail "--set is not in settings.yaml"
+(cd "$work" && "$FEDQ_SIM" run small.yaml --quiet >/dev/null 2>&1 </dev/null)
+[ -s runs/small-7/model.fq ] || fail "without --out, results are not in runs/NAME-SEED"
+call check small.yaml
+succeeded check
+[ -s stdout ] || fail "check prints nothing"
+[ ! -e runs/small-7-2 ] || fail "check makes files"
+call eval out
+succeeded "eval of a run"
+call eval out/model.fq --weights 4,2 --ranges minmax
+succeeded "eval of a model"
+for wrong in --weights=99 --weights=four --weights= --ranges=guess --data=nowhere; do
+    call eval out/model.fq "$wrong"
+    refused "eval $wrong"
+done
+call report out again -o report.html --csv figures.csv
+succeeded report
+for file in report.html figures.csv; do [ -s $file ] || fail "report leaves no $file"; done
+grep -Eq '(src|href)="?(https?:)?//' report.html && fail "report.html asks the network for something"
+
+# ---- signals: stopped cleanly, whole files, and the way to go on is said
+settings_small 200 >long.yaml
+call run long.yaml --out whole --quiet
+succeeded "an undisturbed run"
+sed 's/rounds: 200/rounds: 1000000/' long.yaml >endless.yaml
+for signal in INT TERM; do
+    timeout --preserve-status --signal "$signal" --kill-after=20 1 \
+        "$FEDQ_SIM" run endless.yaml --out "stopped-$signal" >stdout 2>stderr </dev/null
+    code=$?
+    if [ $code -eq 1 ]; then pass; else fail "SIG$signal: exit code $code, expected 1"; fi
+    grep -q -- --resume stderr || fail "SIG$signal: does not say how to go on: $(tail -n 2 stderr)"
+    [ -s "stopped-$signal/checkpoint.fq" ] || fail "SIG$signal: no checkpoint"
+    leftovers=$(find "stopped-$signal" -name '*.tmp*' -o -name '*.part')
+    [ -z "$leftovers" ] || fail "SIG$signal: left over: $leftovers"
+done
+# Interrupted and continued is the same as undisturbed, whether the signal came before the end or not.
+timeout --preserve-status --signal INT --kill-after=20 0.3 \
+    "$FEDQ_SIM" run long.yaml --out interrupted --quiet >/dev/null 2>&1 </dev/null
+call run long.yaml --out interrupted --resume --quiet
+succeeded "resumed after SIGINT"
+same "interrupted and resumed" whole/model.fq interrupted/model.fq
+finish

@@ -1,0 +1,455 @@
+/* Figures at every bit-width, against plain loops and values by hand. */
+#include "eval/evaluate.h"
+#include "eval_rig.h"
+#include "suite.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void set_ints(fq_ints *list, size_t n, const int *v) {
+    list->n = n;
+    for (size_t i = 0; i < n; i++)
+        list->v[i] = v[i];
+}
+
+static void set_words(fq_words *list, size_t n, const char *const *v) {
+    list->n = n;
+    for (size_t i = 0; i < n; i++)
+        strcpy(list->v[i], v[i]);
+}
+
+static const fq_figure *find(const fq_figure *figures, size_t n, const char *rule, int weights,
+                             int activations) {
+    for (size_t i = 0; i < n; i++)
+        if (figures[i].weight_bits == weights && figures[i].activation_bits == activations &&
+            strcmp(figures[i].rule, rule) == 0)
+            return &figures[i];
+    CU_FAIL_FATAL("no such figure");
+    return NULL;
+}
+
+/* One evaluation from create to destroy. */
+static size_t evaluate(const fq_model *model, const eval_data *data,
+                       const fq_eval_settings *settings, size_t workers, const float *w,
+                       fq_figure *figures) {
+    fq_pool *pool;
+    fq_evaluator *evaluator;
+    FQ_ASSERT_OK(fq_pool_create(&pool, workers));
+    FQ_ASSERT_OK(
+        fq_evaluator_create(&evaluator, model, data->set, data->partition, settings, 5, pool));
+    size_t n = fq_evaluator_count(evaluator);
+    memset(figures, 0xa5, FQ_MAX_FIGURES * sizeof *figures);
+    FQ_ASSERT_OK(fq_evaluator_run(evaluator, w, figures));
+    CU_ASSERT_TRUE(fq_evaluator_bytes(evaluator) > fq_model_size(model) * sizeof *w);
+    fq_evaluator_destroy(&evaluator);
+    fq_evaluator_destroy(&evaluator);
+    fq_pool_destroy(&pool);
+    return n;
+}
+
+static float *initial(const fq_model *model, uint64_t seed) {
+    float *w = calloc(fq_model_size(model), sizeof *w);
+    fq_model_init(model, seed, w);
+    return w;
+}
+
+static void test_defaults(void) {
+    fq_eval_settings s = eval_defaults();
+    CU_ASSERT_EQUAL(s.every, 5);
+    CU_ASSERT_EQUAL(s.weights.n, 7);
+    CU_ASSERT_EQUAL(s.weights.v[0], 32);
+    CU_ASSERT_EQUAL(s.weights.v[6], 2);
+    CU_ASSERT_EQUAL(s.activations.n, 1);
+    CU_ASSERT_EQUAL(s.pairs.n, 0);
+    CU_ASSERT_STRING_EQUAL(s.ranges.v[0], "mse");
+    CU_ASSERT_STRING_EQUAL(fq_granularity_names[s.granularity], "tensor");
+    CU_ASSERT_STRING_EQUAL(fq_grid_names[s.grid], "signed");
+    CU_ASSERT_STRING_EQUAL(fq_layer_policy_names[s.layers], "all");
+    CU_ASSERT_EQUAL(s.margin, 0);
+    CU_ASSERT_EQUAL(s.percentile, 0.01);
+    CU_ASSERT_EQUAL(s.batch, 128);
+    CU_ASSERT_EQUAL(s.calibration_examples, 512);
+    CU_ASSERT_EQUAL(s.calibration_clients, 16);
+    CU_ASSERT_EQUAL(s.batch_norm_batches, 50);
+    FQ_ASSERT_OK(fq_eval_settings_check(&s));
+}
+
+static void test_bad_settings(void) {
+    fq_eval_settings s = eval_defaults();
+    s.weights.v[1] = 12;
+    FQ_ASSERT_FAILS(fq_eval_settings_check(&s), FQ_EINVAL, "evaluate.weights: 12");
+    s = eval_defaults();
+    s.activations.v[0] = 0;
+    FQ_ASSERT_FAILS(fq_eval_settings_check(&s), FQ_EINVAL, "evaluate.activations: 0");
+    s = eval_defaults();
+    s.weights.n = 0;
+    FQ_ASSERT_FAILS(fq_eval_settings_check(&s), FQ_EINVAL, "evaluate.weights: is empty");
+    static const char *const pairs[] = {"4",     "4/",   "/8",  "4/9",  "0/8",
+                                        "4/8/2", "4/ 8", "a/b", "4/-8", ""};
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
+        s = eval_defaults();
+        set_words(&s.pairs, 1, &pairs[i]);
+        FQ_ASSERT_FAILS(fq_eval_settings_check(&s), FQ_EINVAL, "evaluate.pairs: \"");
+    }
+    static const char *const rules[] = {"learned", "best"};
+    for (size_t i = 0; i < 2; i++) {
+        s = eval_defaults();
+        set_words(&s.ranges, 1, &rules[i]);
+        FQ_ASSERT_FAILS(fq_eval_settings_check(&s), FQ_EINVAL, "evaluate.ranges: \"");
+    }
+    static const char *const twice[] = {"mse", "mse"};
+    set_words(&s.ranges, 2, twice);
+    FQ_ASSERT_FAILS(fq_eval_settings_check(&s), FQ_EINVAL, "twice");
+    s.ranges.n = 0;
+    FQ_ASSERT_FAILS(fq_eval_settings_check(&s), FQ_EINVAL, "evaluate.ranges: is empty");
+    static const int float_only[] = {32};
+    set_ints(&s.weights, 1, float_only);
+    FQ_ASSERT_OK(fq_eval_settings_check(&s));
+    static const int all[] = {1, 2, 3, 4, 5, 6, 7, 8, 32};
+    static const char *const four[] = {"minmax", "percentile", "mse", "gauss"};
+    set_ints(&s.weights, 9, all);
+    set_ints(&s.activations, 9, all);
+    set_words(&s.ranges, 4, four);
+    FQ_ASSERT_FAILS(fq_eval_settings_check(&s), FQ_EINVAL, "297 figures");
+}
+
+static void test_plan(void) {
+    fq_eval_settings s = eval_defaults();
+    static const int weights[] = {2, 8, 2}, activations[] = {32, 8};
+    static const char *const pairs[] = {"4/4", "8/8"}, *const ranges[] = {"minmax", "mse"};
+    set_ints(&s.weights, 3, weights);
+    set_ints(&s.activations, 2, activations);
+    set_words(&s.pairs, 2, pairs);
+    set_words(&s.ranges, 2, ranges);
+    /* float although it is not listed; no figure twice */
+    static const fq_figure expected[] = {
+        {32, 32, "none", 0, 0, 0, 0}, {8, 32, "minmax", 0, 0, 0, 0}, {2, 32, "minmax", 0, 0, 0, 0},
+        {8, 8, "minmax", 0, 0, 0, 0}, {2, 8, "minmax", 0, 0, 0, 0},  {4, 4, "minmax", 0, 0, 0, 0},
+        {8, 32, "mse", 0, 0, 0, 0},   {2, 32, "mse", 0, 0, 0, 0},    {8, 8, "mse", 0, 0, 0, 0},
+        {2, 8, "mse", 0, 0, 0, 0},    {4, 4, "mse", 0, 0, 0, 0},
+    };
+    eval_data data = eval_open_synthetic();
+    fq_model *model = eval_conv_model(false);
+    fq_pool *pool;
+    fq_evaluator *evaluator;
+    FQ_ASSERT_OK(fq_pool_create(&pool, 1));
+    FQ_ASSERT_OK(fq_evaluator_create(&evaluator, model, data.set, data.partition, &s, 5, pool));
+    CU_ASSERT_EQUAL_FATAL(fq_evaluator_count(evaluator), sizeof expected / sizeof *expected);
+    const fq_figure *plan = fq_evaluator_plan(evaluator);
+    for (size_t i = 0; i < sizeof expected / sizeof *expected; i++) {
+        CU_ASSERT_EQUAL(plan[i].weight_bits, expected[i].weight_bits);
+        CU_ASSERT_EQUAL(plan[i].activation_bits, expected[i].activation_bits);
+        CU_ASSERT_STRING_EQUAL(plan[i].rule, expected[i].rule);
+    }
+    fq_evaluator_destroy(&evaluator);
+    fq_pool_destroy(&pool);
+    fq_model_destroy(&model);
+    eval_close(&data);
+}
+
+/* Float accuracy and mean loss, one example after the other. */
+static void plain_loop(const fq_model *model, const eval_data *data, const float *w,
+                       double *accuracy, double *loss) {
+    fq_arena arena;
+    fq_workspace *ws;
+    FQ_ASSERT_OK(fq_arena_init(&arena, 8 << 20));
+    FQ_ASSERT_OK(fq_workspace_create(&ws, model, 1, false, false, &arena));
+    size_t n = fq_dataset_test_count(data->set), n_correct = 0;
+    *loss = 0;
+    for (size_t i = 0; i < n; i++) {
+        uint16_t label;
+        size_t correct;
+        fq_pass pass = {.batch = 1};
+        fq_dataset_gather_test(data->set, i, 1, FQ_LANES, fq_workspace_input(ws), &label);
+        const float *logits = fq_model_forward(model, ws, w, &pass);
+        *loss += fq_cross_entropy(logits, &label, 4, 1, FQ_LANES, NULL, &correct);
+        n_correct += correct;
+    }
+    *accuracy = (double)n_correct / (double)n;
+    *loss /= (double)n;
+    fq_arena_fini(&arena);
+}
+
+/* Weights quantized here, tensor by tensor, and then evaluated as if they were float. */
+static void test_against_plain_loop(void) {
+    eval_data data = eval_open_synthetic();
+    fq_model *model = eval_conv_model(false);
+    fq_eval_settings s = eval_defaults();
+    fq_figure figures[FQ_MAX_FIGURES];
+    float *w = initial(model, 1), *q = initial(model, 1);
+    size_t n = evaluate(model, &data, &s, 1, w, figures);
+    CU_ASSERT_EQUAL(n, 7);
+    for (size_t f = 0; f < n; f++) {
+        double noise = 0, energy = 0, count = 0, accuracy, loss;
+        int bits = figures[f].weight_bits;
+        memcpy(q, w, fq_model_size(model) * sizeof *w);
+        for (size_t i = 0; i < fq_model_tensor_count(model); i++) {
+            const fq_tensor *t = fq_model_tensor(model, i);
+            if (t->kind != FQ_WEIGHT)
+                continue;
+            fq_range_options options = {0.01, 0};
+            if (bits != 32) {
+                fq_grid grid = fq_range_find("mse")->fit(&options, FQ_GRID_SIGNED, bits,
+                                                         w + t->offset, t->count, NULL);
+                fq_kernels_get()->fake_quantize(t->count, w + t->offset, &grid, q + t->offset);
+            }
+            for (size_t k = t->offset; k < t->offset + t->count; k++) {
+                noise += pow((double)w[k] - (double)q[k], 2);
+                energy += pow((double)w[k], 2);
+            }
+            count += (double)t->count;
+        }
+        plain_loop(model, &data, q, &accuracy, &loss);
+        CU_ASSERT_EQUAL(figures[f].accuracy, accuracy);
+        CU_ASSERT_DOUBLE_EQUAL(figures[f].loss, loss, 1e-6);
+        CU_ASSERT_DOUBLE_EQUAL(figures[f].noise, noise / energy, 1e-9);
+        double expected = bits == 32 ? 32 : bits + 2 * 32 / count;
+        CU_ASSERT_DOUBLE_EQUAL(figures[f].step_bits, expected, 1e-12);
+    }
+    /* Each bit less is more noise. */
+    for (size_t f = 1; f < n; f++)
+        CU_ASSERT_TRUE(figures[f].noise > figures[f - 1].noise);
+    free(w);
+    free(q);
+    fq_model_destroy(&model);
+    eval_close(&data);
+}
+
+/* Two inputs, two classes, weights that quantize badly: right by hand at each width. */
+static void test_by_hand(void) {
+    /* logits = (0.3 x0, x1); at 2 bits with step 1, the first weight is lost: class 1 iff x1 > 0.
+     */
+    static const float x[] = {10, 1, 1, 10, 10, -1, 1, 0.25f, 20, 2};
+    static const uint16_t labels[] = {0, 1, 0, 0, 1};
+    float train[40];
+    uint16_t train_labels[20];
+    for (size_t i = 0; i < 20; i++) {
+        train[2 * i] = 1;
+        train[2 * i + 1] = -1;
+        train_labels[i] = i % 2;
+    }
+    eval_write_npy(fq_test_folder(), "", train, train_labels, 20, 2);
+    eval_write_npy(fq_test_folder(), "test_", x, labels, 5, 2);
+    eval_data data = eval_open_npy(fq_test_folder());
+    static fq_network network;
+    FQ_ASSERT_OK(fq_zoo_build("logreg", (fq_shape){2, 1, 1}, 2, &network));
+    fq_model *model;
+    FQ_ASSERT_OK(fq_model_create(&model, &network, NULL, 0));
+    float *w = calloc(fq_model_size(model), sizeof *w);
+    float *weight = w + fq_model_tensor(model, 0)->offset;
+    weight[0] = 0.3f;
+    weight[3] = 1;
+    fq_eval_settings s = eval_defaults();
+    static const char *const ranges[] = {"minmax"};
+    set_words(&s.ranges, 1, ranges);
+    fq_figure figures[FQ_MAX_FIGURES];
+    size_t n = evaluate(model, &data, &s, 1, w, figures);
+    /* Float: 3 > 1, 0.3 < 10, 3 > -1, 0.3 > 0.25, 6 > 2: four of five. */
+    CU_ASSERT_EQUAL(find(figures, n, "none", 32, 32)->accuracy, 0.8);
+    CU_ASSERT_EQUAL(find(figures, n, "minmax", 8, 32)->accuracy, 0.8);
+    /* 3 bits, step 1/3: 0.3 becomes 1/3, the same answers. */
+    CU_ASSERT_EQUAL(find(figures, n, "minmax", 3, 32)->accuracy, 0.8);
+    /* 2 bits, step 1: the logits are (0, x1), and the first example is lost too. */
+    CU_ASSERT_EQUAL(find(figures, n, "minmax", 2, 32)->accuracy, 0.6);
+    CU_ASSERT_DOUBLE_EQUAL(find(figures, n, "minmax", 2, 32)->noise, 0.09 / 1.09, 1e-7);
+    CU_ASSERT_EQUAL(find(figures, n, "minmax", 2, 32)->step_bits, 2 + 32.0 / 4);
+    free(w);
+    fq_model_destroy(&model);
+    eval_close(&data);
+}
+
+static void test_bits_per_weight(void) {
+    eval_data data = eval_open_synthetic();
+    fq_model *model = eval_conv_model(false); /* 3 x 20 x 9 and 4 x 3 weights */
+    fq_eval_settings s = eval_defaults();
+    fq_figure figures[FQ_MAX_FIGURES];
+    float *w = initial(model, 1);
+    s.granularity = FQ_PER_CHANNEL;
+    size_t n = evaluate(model, &data, &s, 1, w, figures);
+    CU_ASSERT_DOUBLE_EQUAL(find(figures, n, "mse", 4, 32)->step_bits, 4 + 32.0 * 7 / 552, 1e-12);
+    s.granularity = FQ_PER_TENSOR;
+    s.layers = FQ_LAYERS_FIRST_LAST_8; /* both layers are first or last */
+    n = evaluate(model, &data, &s, 1, w, figures);
+    CU_ASSERT_DOUBLE_EQUAL(find(figures, n, "mse", 2, 32)->step_bits, 8 + 32.0 * 2 / 552, 1e-12);
+    CU_ASSERT_EQUAL(find(figures, n, "mse", 2, 32)->accuracy,
+                    find(figures, n, "mse", 8, 32)->accuracy);
+    s.layers = FQ_LAYERS_FIRST_LAST_FLOAT;
+    n = evaluate(model, &data, &s, 1, w, figures);
+    CU_ASSERT_EQUAL(find(figures, n, "mse", 2, 32)->step_bits, 32);
+    CU_ASSERT_EQUAL(find(figures, n, "mse", 2, 32)->noise, 0);
+    CU_ASSERT_EQUAL(find(figures, n, "mse", 2, 32)->loss, find(figures, n, "none", 32, 32)->loss);
+    free(w);
+    fq_model_destroy(&model);
+    eval_close(&data);
+}
+
+/* Everything at once: rules, activations, pairs, channels, batch norm, batches that do not divide.
+ */
+static void test_workers(void) {
+    static const int weights[] = {32, 8, 4, 1}, activations[] = {32, 8, 2};
+    static const char *const pairs[] = {"3/4"}, *const ranges[] = {"minmax", "percentile", "mse",
+                                                                   "gauss"};
+    static const size_t workers[] = {1, 2, 5};
+    eval_data data = eval_open_synthetic();
+    fq_model *model = eval_conv_model(true);
+    fq_figure first[FQ_MAX_FIGURES], figures[FQ_MAX_FIGURES];
+    float *w = initial(model, 1);
+    fq_eval_settings s = eval_defaults();
+    set_ints(&s.weights, 4, weights);
+    set_ints(&s.activations, 3, activations);
+    set_words(&s.pairs, 1, pairs);
+    set_words(&s.ranges, 4, ranges);
+    s.granularity = FQ_PER_CHANNEL;
+    s.batch = 47;
+    s.calibration_examples = 70;
+    s.batch_norm_batches = 2;
+    size_t n = evaluate(model, &data, &s, 1, w, first);
+    CU_ASSERT_EQUAL(n, 3 + 4 * (9 + 1));
+    for (size_t k = 0; k < 3; k++) {
+        evaluate(model, &data, &s, workers[k], w, figures);
+        for (size_t i = 0; i < n; i++) {
+            CU_ASSERT_EQUAL(first[i].accuracy, figures[i].accuracy);
+            CU_ASSERT_EQUAL(first[i].loss, figures[i].loss);
+            CU_ASSERT_EQUAL(first[i].noise, figures[i].noise);
+        }
+    }
+    s.batch = 1000; /* memory, not results */
+    evaluate(model, &data, &s, 2, w, figures);
+    for (size_t i = 0; i < n; i++) {
+        CU_ASSERT_EQUAL(first[i].accuracy, figures[i].accuracy);
+        CU_ASSERT_DOUBLE_EQUAL(first[i].loss, figures[i].loss, 1e-5);
+    }
+    free(w);
+    fq_model_destroy(&model);
+    eval_close(&data);
+}
+
+static void test_activations(void) {
+    static const int activations[] = {32, 8, 1};
+    eval_data data = eval_open_synthetic();
+    fq_model *model = eval_conv_model(false);
+    fq_eval_settings s = eval_defaults();
+    fq_figure figures[FQ_MAX_FIGURES];
+    float *w = initial(model, 1);
+    set_ints(&s.activations, 3, activations);
+    size_t n = evaluate(model, &data, &s, 2, w, figures);
+    const fq_figure *plain = find(figures, n, "none", 32, 32);
+    /* 8 bits hardly show, one bit shows. */
+    CU_ASSERT_NOT_EQUAL(find(figures, n, "none", 32, 8)->loss, plain->loss);
+    CU_ASSERT_DOUBLE_EQUAL(find(figures, n, "none", 32, 8)->loss, plain->loss, 0.02 * plain->loss);
+    CU_ASSERT_TRUE(fabs(find(figures, n, "none", 32, 1)->loss - plain->loss) >
+                   fabs(find(figures, n, "none", 32, 8)->loss - plain->loss));
+    CU_ASSERT_EQUAL(find(figures, n, "mse", 4, 8)->noise, find(figures, n, "mse", 4, 32)->noise);
+    free(w);
+    fq_model_destroy(&model);
+    eval_close(&data);
+}
+
+static void test_batch_norm(void) {
+    eval_data data = eval_open_synthetic();
+    fq_model *model = eval_conv_model(true);
+    fq_eval_settings s = eval_defaults();
+    fq_figure kept[FQ_MAX_FIGURES], fresh[FQ_MAX_FIGURES];
+    float *w = initial(model, 1);
+    s.batch_norm_batches = 0;
+    size_t n = evaluate(model, &data, &s, 1, w, kept);
+    s.batch_norm_batches = 2;
+    evaluate(model, &data, &s, 1, w, fresh);
+    /* The moments of an untrained model are not those of the data; float keeps them. */
+    CU_ASSERT_EQUAL(find(kept, n, "none", 32, 32)->loss, find(fresh, n, "none", 32, 32)->loss);
+    CU_ASSERT_NOT_EQUAL(find(kept, n, "mse", 8, 32)->loss, find(fresh, n, "mse", 8, 32)->loss);
+    CU_ASSERT_EQUAL(find(kept, n, "mse", 8, 32)->noise, find(fresh, n, "mse", 8, 32)->noise);
+    free(w);
+    fq_model_destroy(&model);
+    eval_close(&data);
+}
+
+static fq_status try_create(const fq_model *model, const fq_dataset *set,
+                            const fq_partition *partition, const fq_eval_settings *settings) {
+    fq_pool *pool;
+    fq_evaluator *evaluator;
+    FQ_ASSERT_OK(fq_pool_create(&pool, 1));
+    fq_status status = fq_evaluator_create(&evaluator, model, set, partition, settings, 1, pool);
+    CU_ASSERT_TRUE(status == FQ_OK || evaluator == NULL);
+    fq_evaluator_destroy(&evaluator);
+    fq_pool_destroy(&pool);
+    return status;
+}
+
+static void test_what_cannot_be(void) {
+    eval_data data = eval_open_synthetic();
+    fq_model *plain = eval_conv_model(false), *norm = eval_conv_model(true), *other;
+    fq_eval_settings s = eval_defaults();
+    FQ_ASSERT_OK(try_create(plain, data.set, NULL, &s));
+    FQ_ASSERT_FAILS(try_create(norm, data.set, NULL, &s), FQ_EINVAL, "evaluate.batch_norm_batches");
+    s.batch_norm_batches = 0;
+    FQ_ASSERT_OK(try_create(norm, data.set, NULL, &s));
+    static const char *const pairs[] = {"8/8"};
+    set_words(&s.pairs, 1, pairs);
+    FQ_ASSERT_FAILS(try_create(plain, data.set, NULL, &s), FQ_EINVAL, "evaluate.activations");
+    s = eval_defaults();
+    s.weights.v[0] = 9;
+    FQ_ASSERT_FAILS(try_create(plain, data.set, NULL, &s), FQ_EINVAL, "evaluate.weights");
+    static fq_network network;
+    FQ_ASSERT_OK(fq_zoo_build("logreg", (fq_shape){3, 1, 1}, 4, &network));
+    FQ_ASSERT_OK(fq_model_create(&other, &network, NULL, 0));
+    s = eval_defaults();
+    FQ_ASSERT_FAILS(try_create(other, data.set, NULL, &s), FQ_EINVAL, "20x1x1");
+    fq_model_destroy(&other);
+    FQ_ASSERT_OK(fq_zoo_build("logreg", (fq_shape){20, 1, 1}, 3, &network));
+    FQ_ASSERT_OK(fq_model_create(&other, &network, NULL, 0));
+    FQ_ASSERT_FAILS(try_create(other, data.set, NULL, &s), FQ_EINVAL, "4 classes");
+    fq_model_destroy(&other);
+    fq_model_destroy(&plain);
+    fq_model_destroy(&norm);
+    eval_close(&data);
+}
+
+static void test_diverged(void) {
+    eval_data data = eval_open_synthetic();
+    fq_model *model = eval_conv_model(false);
+    fq_eval_settings s = eval_defaults();
+    fq_figure figures[FQ_MAX_FIGURES];
+    float *w = initial(model, 1);
+    fq_pool *pool;
+    fq_evaluator *evaluator;
+    FQ_ASSERT_OK(fq_pool_create(&pool, 2));
+    FQ_ASSERT_OK(fq_evaluator_create(&evaluator, model, data.set, NULL, &s, 1, pool));
+    w[3] = NAN;
+    FQ_ASSERT_FAILS(fq_evaluator_run(evaluator, w, figures), FQ_ENONFINITE,
+                    "tensor conv2d1.weight is nan");
+    w[3] = INFINITY;
+    FQ_ASSERT_FAILS(fq_evaluator_run(evaluator, w, figures), FQ_ENONFINITE, "is inf");
+    fq_evaluator_destroy(&evaluator);
+    /* Finite weights whose activations overflow are figures like any other. */
+    for (size_t i = 0; i < fq_model_size(model); i++)
+        w[i] = i % 2 == 0 ? 3e38f : -3e38f;
+    static const char *const pairs[] = {"8/8"};
+    set_words(&s.pairs, 1, pairs);
+    FQ_ASSERT_OK(fq_evaluator_create(&evaluator, model, data.set, data.partition, &s, 1, pool));
+    FQ_ASSERT_OK(fq_evaluator_run(evaluator, w, figures));
+    fq_evaluator_destroy(&evaluator);
+    fq_pool_destroy(&pool);
+    free(w);
+    fq_model_destroy(&model);
+    eval_close(&data);
+}
+
+int main(void) {
+    static const fq_case cases[] = {
+        {"defaults", test_defaults},
+        {"bad settings name their key", test_bad_settings},
+        {"the order of the figures", test_plan},
+        {"all widths against a plain loop", test_against_plain_loop},
+        {"accuracy by hand", test_by_hand},
+        {"bits per weight by hand", test_bits_per_weight},
+        {"the same figures for 1, 2 and 5 workers", test_workers},
+        {"quantized activations", test_activations},
+        {"batch norm with quantized weights", test_batch_norm},
+        {"what cannot be evaluated", test_what_cannot_be},
+        {"weights that are not finite, or huge", test_diverged},
+        {NULL, NULL},
+    };
+    return fq_run_suite("evaluate", cases);
+}

@@ -1,0 +1,272 @@
+/* The local loop, as the methods' definitions ask for it: reductions, one pass a step, replay, threads. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "suite.h"
+#include "tiny.h"
+#include "train/client_turn.h"
+
+#define DATA "data: {set: synthetic, clients: 12, features: 20, classes: 4, examples: 40, test_examples: 64}\n"
+#define NET "model:\n- {layer: dense, out: 16}\n- relu\n- {layer: dense, out: 4}\n"
+
+/* Weights after some rounds of an experiment. */
+static float *weights_after(const char *train, uint32_t rounds, size_t workers, size_t *size) {
+    char    yaml[2048];
+    fq_tiny tiny;
+    snprintf(yaml, sizeof yaml, "seed: 5\n" DATA NET "%s", train);
+    fq_tiny_create(&tiny, yaml);
+    fq_tiny_run(&tiny, rounds, workers);
+    *size = fq_model_size(tiny.setup.model);
+    float *w = malloc(*size * sizeof *w);
+    memcpy(w, fq_server_weights(tiny.server), *size * sizeof *w);
+    fq_tiny_destroy(&tiny);
+    return w;
+}
+
+static bool same_run(const char *a, const char *b) {
+    size_t n, m;
+    float *x = weights_after(a, 3, 1, &n), *y = weights_after(b, 3, 1, &m);
+    bool   same = n == m && memcmp(x, y, n * sizeof *x) == 0;
+    free(x);
+    free(y);
+    return same;
+}
+
+static void test_reductions_to_fedavg(void) {
+    const char *fedavg = "train: {clients_per_round: 4, batch: 8}\n";
+    CU_ASSERT_TRUE(same_run(fedavg, "train: {clients_per_round: 4, batch: 8, robustness: [mqat], mqat: {bits: [32]}}\n"));
+    CU_ASSERT_TRUE(same_run(fedavg, "train: {clients_per_round: 4, batch: 8, robustness: [qat], qat: {bits: 32}}\n"));
+    CU_ASSERT_TRUE(same_run(fedavg, "train: {clients_per_round: 4, batch: 8, algorithm: fedprox, fedprox: {mu: 0}}\n"));
+    CU_ASSERT_FALSE(same_run(fedavg, "train: {clients_per_round: 4, batch: 8, robustness: [mqat], mqat: {bits: [3]}}\n"));
+    CU_ASSERT_FALSE(same_run(fedavg, "train: {clients_per_round: 4, batch: 8, robustness: [kure]}\n"));
+}
+
+static void test_one_width_is_qat(void) {
+    CU_ASSERT_TRUE(same_run("train: {clients_per_round: 4, robustness: [mqat], mqat: {bits: [3], ranges: gauss}}\n",
+                            "train: {clients_per_round: 4, robustness: [qat], qat: {bits: 3, ranges: gauss}}\n"));
+}
+
+static void test_workers_change_nothing(void) {
+    static const char *const trains[] = {
+        "train: {clients_per_round: 7, batch: 8, robustness: [kure, mqat], momentum: 0.9}\n",
+        "train: {clients_per_round: 7, batch: 8, algorithm: scaffold, robustness: [apqn]}\n"
+        "upload: {quantizer: stochastic, bits: 4, error_feedback: true}\n",
+        "train: {clients_per_round: 7, batch: 8, algorithm: fedadam}\naggregate: {method: median}\n",
+    };
+    for (size_t i = 0; i < sizeof trains / sizeof trains[0]; i++) {
+        size_t n, m;
+        float *one = weights_after(trains[i], 4, 1, &n);
+        for (size_t workers = 2; workers <= 5; workers += 3) {
+            float *more = weights_after(trains[i], 4, workers, &m);
+            CU_ASSERT_EQUAL(n, m);
+            CU_ASSERT_EQUAL(memcmp(one, more, n * sizeof *one), 0);
+            free(more);
+        }
+        free(one);
+    }
+}
+
+typedef struct turn {
+    fq_tiny    tiny;
+    fq_worker *worker;
+    fq_plan    plan;
+    fq_client  client;
+    uint64_t   id;
+} turn;
+
+static void turn_begin(turn *t, const char *train) {
+    char yaml[2048];
+    snprintf(yaml, sizeof yaml, "seed: 5\n" DATA NET "%s", train);
+    fq_tiny_create(&t->tiny, yaml);
+    FQ_ASSERT_OK(fq_worker_create(&t->worker, t->tiny.setup.model, &t->tiny.experiment->recipe,
+                                  t->tiny.setup.max_examples));
+    t->id = 3;
+    t->client = (fq_client){.id = 3, .shard = fq_partition_shard(t->tiny.setup.partition, 3)};
+    FQ_ASSERT_OK(fq_round_open(t->tiny.server, &t->id, 1, t->client.shard.n, &t->plan));
+}
+
+static void turn_end(turn *t) {
+    fq_worker_destroy(&t->worker);
+    fq_tiny_destroy(&t->tiny);
+}
+
+static void test_one_pass_a_step(void) {
+    static const char *const methods[] = {"[]", "[kure]", "[apqn]", "[qat]", "[mqat]", "[kure, mqat]"};
+    for (size_t i = 0; i < sizeof methods / sizeof methods[0]; i++) {
+        char      train[256];
+        turn      t;
+        fq_update update;
+        snprintf(train, sizeof train, "train: {clients_per_round: 1, batch: 8, epochs: 2, robustness: %s}\n", methods[i]);
+        turn_begin(&t, train);
+        FQ_ASSERT_OK(fq_client_turn(t.worker, &t.plan, &t.client, &update));
+        CU_ASSERT_EQUAL(update.n_steps, 2 * ((t.client.shard.n + 7) / 8));
+        CU_ASSERT_EQUAL(fq_worker_passes(t.worker), update.n_steps);
+        CU_ASSERT_EQUAL(update.n_examples, t.client.shard.n);
+        turn_end(&t);
+    }
+}
+
+static void test_a_turn_can_be_replayed(void) {
+    turn      t;
+    fq_update update;
+    turn_begin(&t, "train: {clients_per_round: 1, batch: 8, robustness: [apqn, mqat], mqat: {draw: layer}}\n"
+                   "upload: {quantizer: stochastic, bits: 3}\n");
+    FQ_ASSERT_OK(fq_client_turn(t.worker, &t.plan, &t.client, &update));
+    size_t         size = update.vectors[0].body.size;
+    unsigned char *first = malloc(size);
+    memcpy(first, update.vectors[0].body.data, size);
+    FQ_ASSERT_OK(fq_client_turn(t.worker, &t.plan, &t.client, &update));
+    CU_ASSERT_EQUAL(update.vectors[0].body.size, size);
+    CU_ASSERT_EQUAL(memcmp(first, update.vectors[0].body.data, size), 0);
+    t.plan.round++;
+    FQ_ASSERT_OK(fq_client_turn(t.worker, &t.plan, &t.client, &update));
+    CU_ASSERT_NOT_EQUAL(memcmp(first, update.vectors[0].body.data, size), 0);
+    free(first);
+    turn_end(&t);
+}
+
+/* The latent weights are returned: their delta is not a multiple of a quantization step. */
+static void test_latent_weights_are_returned(void) {
+    turn      t;
+    fq_update update;
+    turn_begin(&t, "train: {clients_per_round: 1, batch: 8, robustness: [qat], qat: {bits: 2, ranges: minmax}}\n");
+    FQ_ASSERT_OK(fq_client_turn(t.worker, &t.plan, &t.client, &update));
+    const float *delta = (const float *)(const void *)update.vectors[0].body.data;
+    float        seen[8];
+    size_t       different = 0;
+    for (size_t i = 0; i < 200 && different < 8; i++) {
+        bool known = delta[i] == 0.0f;
+        for (size_t k = 0; k < different; k++)
+            known |= seen[k] == delta[i];
+        if (!known)
+            seen[different++] = delta[i];
+    }
+    CU_ASSERT_EQUAL(different, 8); /* a 2-bit grid has 4 levels */
+    turn_end(&t);
+}
+
+/* One client, one epoch, the full batch: the round is one step of gradient descent. */
+static void test_one_client_full_batch_is_one_step(void) {
+    turn      t;
+    fq_update update;
+    turn_begin(&t, "train: {clients_per_round: 1, batch: 4096, rate: 0.25}\n");
+    const fq_model *model = t.tiny.setup.model;
+    size_t          size = fq_model_size(model);
+    float          *before = malloc(size * sizeof *before), *grad = calloc(size, sizeof *grad);
+    memcpy(before, t.plan.w, size * sizeof *before);
+    FQ_ASSERT_OK(fq_client_turn(t.worker, &t.plan, &t.client, &update));
+    CU_ASSERT_EQUAL(update.n_steps, 1);
+    FQ_ASSERT_OK(fq_round_accept(t.tiny.server, 0, &update));
+    fq_pool         *pool;
+    fq_round_summary summary;
+    FQ_ASSERT_OK(fq_pool_create(&pool, 1));
+    FQ_ASSERT_OK(fq_round_close(t.tiny.server, pool, &summary));
+    fq_pool_destroy(&pool);
+
+    /* The same step by hand; order of the examples as the client shuffles them. */
+    size_t        n = t.client.shard.n, lanes = fq_lanes(n), bytes = fq_workspace_bytes(model, n, true, false), correct;
+    fq_arena      arena;
+    fq_workspace *ws;
+    FQ_ASSERT_OK(fq_arena_init(&arena, bytes));
+    FQ_ASSERT_OK(fq_workspace_create(&ws, model, n, true, false, &arena));
+    uint32_t  *order = malloc(n * sizeof *order);
+    uint16_t  *labels = malloc(n * sizeof *labels);
+    float     *dlogits = malloc(4 * lanes * sizeof *dlogits);
+    fq_batches batches;
+    size_t     got;
+    fq_batches_begin(&batches, order, n, 4096, 5, 0, t.client.id);
+    const uint32_t *next = fq_batches_next(&batches, &got);
+    fq_shard_gather(&t.client.shard, next, n, lanes, fq_workspace_input(ws), labels);
+    const fq_pass pass = {.batch = n, .train = true};
+    const float  *logits = fq_model_forward(model, ws, before, &pass);
+    fq_cross_entropy(logits, labels, 4, n, lanes, dlogits, &correct);
+    fq_model_backward(model, ws, before, &pass, dlogits, grad);
+    const float *after = fq_server_weights(t.tiny.server);
+    size_t       wrong = 0;
+    for (size_t i = 0; i < size; i++) {
+        volatile float local = before[i] - 0.25f * grad[i];
+        float          expected = before[i] + (local - before[i]);
+        /* the vector kernels may fuse the multiply and the add: one rounding less */
+        wrong += fabsf(after[i] - expected) > 0x1p-23f * fabsf(before[i]) + 1e-9f;
+    }
+    CU_ASSERT_EQUAL(wrong, 0);
+    free(before);
+    free(grad);
+    free(order);
+    free(labels);
+    free(dlogits);
+    fq_arena_fini(&arena);
+    turn_end(&t);
+}
+
+static void test_divergence_is_a_status(void) {
+    turn      t;
+    fq_update update;
+    turn_begin(&t, "train: {clients_per_round: 1, batch: 4, epochs: 50, rate: 1000}\n");
+    fq_status status = fq_client_turn(t.worker, &t.plan, &t.client, &update);
+    CU_ASSERT_TRUE(status == FQ_OK || status == FQ_ENONFINITE);
+    if (status == FQ_OK) /* wild, but finite: then the server's limit is what refuses it */
+        CU_ASSERT_TRUE(update.drift > 1.0);
+    turn_end(&t);
+}
+
+/* Error feedback telescopes: what was sent, plus what is still owed, is the sum of the deltas. */
+static void test_error_feedback_telescopes(void) {
+    turn t;
+    turn_begin(&t, "train: {clients_per_round: 1, batch: 8}\n"
+                   "upload: {quantizer: uniform, bits: 2, error_feedback: true}\n");
+    size_t     size = fq_model_size(t.tiny.setup.model);
+    float     *memory = calloc(size, sizeof *memory), *sent = malloc(size * sizeof *sent);
+    double    *balance = calloc(size, sizeof *balance);
+    fq_blocks  blocks;
+    fq_arena   arena;
+    FQ_ASSERT_OK(fq_blocks_of_model(t.tiny.setup.model, 0, &blocks));
+    FQ_ASSERT_OK(fq_arena_init(&arena, 1 << 20));
+    /* The same turn without the memory gives the bare delta: float32 upload of an equal experiment. */
+    turn plain;
+    turn_begin(&plain, "train: {clients_per_round: 1, batch: 8}\n");
+    t.client.state = memory;
+    for (uint32_t r = 0; r < 5; r++) {
+        fq_update update;
+        t.plan.round = plain.plan.round = r;
+        FQ_ASSERT_OK(fq_client_turn(plain.worker, &plain.plan, &plain.client, &update));
+        const float *delta = (const float *)(const void *)update.vectors[0].body.data;
+        for (size_t i = 0; i < size; i++)
+            balance[i] += (double)delta[i];
+        FQ_ASSERT_OK(fq_client_turn(t.worker, &t.plan, &t.client, &update));
+        FQ_ASSERT_OK(fq_dequantize(&update.vectors[0], blocks, &arena, sent));
+        for (size_t i = 0; i < size; i++)
+            balance[i] -= (double)sent[i];
+    }
+    double worst = 0.0, owed = 0.0;
+    for (size_t i = 0; i < size; i++) {
+        worst = fmax(worst, fabs(balance[i] - (double)memory[i]));
+        owed = fmax(owed, fabs((double)memory[i]));
+    }
+    CU_ASSERT_TRUE(owed > 1e-4);  /* two bits lose something */
+    CU_ASSERT_TRUE(worst < 1e-6); /* and the memory has all of it, but for float rounding */
+    free(memory);
+    free(sent);
+    free(balance);
+    fq_blocks_free(&blocks);
+    fq_arena_fini(&arena);
+    turn_end(&plain);
+    turn_end(&t);
+}
+
+int main(void) {
+    static const fq_case cases[] = {
+        {"reductions to FedAvg", test_reductions_to_fedavg},
+        {"one width is QAT", test_one_width_is_qat},
+        {"workers change nothing", test_workers_change_nothing},
+        {"one pass a step", test_one_pass_a_step},
+        {"a turn can be replayed", test_a_turn_can_be_replayed},
+        {"latent weights are returned", test_latent_weights_are_returned},
+        {"one client with the full batch is one step", test_one_client_full_batch_is_one_step},
+        {"divergence is a status", test_divergence_is_a_status},
+        {"error feedback telescopes", test_error_feedback_telescopes},
+        {NULL, NULL},
+    };
+    return fq_run_suite("client turn", cases);
+}
