@@ -24,7 +24,7 @@ show_progress() { # ninja's "[12/80] ..." as one moving line, or a line for each
         END { if (terminal) print "" }' >&2
 }
 say "building (everything the compiler says is in $log)"
-if ! { cmake --preset release && cmake --build --preset release; } 2>&1 | tee "$log" | show_progress; then
+if ! { cmake --preset release && cmake --build --preset release --target fedq-sim; } 2>&1 | tee "$log" | show_progress; then
     tail -n 40 "$log" >&2
     say "the build failed; its last lines are above, all of them in $log"
     exit 1

@@ -66,15 +66,16 @@ int fq_sim_check_command(const fq_cli *cli, const char *command_line) {
     fq_sweep     sweep = {0};
     fq_pool     *pool = NULL;
     size_t       workers;
+    uint64_t     seed;
     int          code = FQ_EXIT_USAGE;
-    if (fq_sim_workers(cli, &workers) != FQ_OK)
+    if (fq_sim_workers(cli, &workers) != FQ_OK || fq_sim_seed(cli, &seed) != FQ_OK)
         return fq_cli_wrong(cli, stderr);
     json_t   *array = json_array();
-    fq_status status = fq_sim_load_sweep(cli, &document, &sweep);
-    if (status == FQ_OK) {
+    fq_status status = fq_sim_load_sweep(cli, seed, &document, &sweep);
+    if (status == FQ_OK || status == FQ_EIO)
         code = FQ_EXIT_FAILED;
+    if (status == FQ_OK)
         status = fq_pool_create(&pool, workers);
-    }
     if (status == FQ_OK)
         status = check_all(cli, &sweep, pool, array);
     if (status == FQ_OK) {

@@ -203,7 +203,9 @@ int main(int argc, char **argv) {
         code = FQ_EXIT_OK;
     if (outcome == FQ_CLI_VERSION)
         code = print_version(argc, argv);
-    if (outcome == FQ_CLI_COMMAND) {
+    if (outcome == FQ_CLI_COMMAND && fq_kernels_check() != FQ_OK) {
+        fprintf(stderr, "%s: %s\n", program.name, fq_status_text());
+    } else if (outcome == FQ_CLI_COMMAND) {
         char *line = join(argc, argv);
         code = functions[cli.command - commands](&cli, line == NULL ? program.name : line);
         free(line);

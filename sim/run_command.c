@@ -111,16 +111,18 @@ static void explain_resume(const run_job *job) {
 static int run(run_job *job) {
     const fq_cli *cli = job->cli;
     size_t        workers;
+    uint64_t      seed;
     fq_status     status;
     if (fq_cli_has(cli, "resume") && fq_cli_has(cli, "force")) {
         (void)fq_fail(FQ_EINVAL, "--resume and --force exclude each other");
         return fq_cli_wrong(cli, stderr);
     }
-    if (fq_sim_workers(cli, &workers) != FQ_OK)
+    if (fq_sim_workers(cli, &workers) != FQ_OK || fq_sim_seed(cli, &seed) != FQ_OK)
         return fq_cli_wrong(cli, stderr);
-    if (fq_sim_load_sweep(cli, &job->document, &job->sweep) != FQ_OK) {
+    status = fq_sim_load_sweep(cli, seed, &job->document, &job->sweep);
+    if (status != FQ_OK) {
         (void)fq_sim_failed(cli);
-        return FQ_EXIT_USAGE;
+        return status == FQ_EIO ? FQ_EXIT_FAILED : FQ_EXIT_USAGE;
     }
     job->experiment = malloc(sizeof *job->experiment);
     job->folders = calloc(job->sweep.n, sizeof *job->folders);

@@ -530,11 +530,19 @@ fq_status fq_simulate(fq_experiment *experiment, const fq_sim_options *options, 
 }
 
 /* ---- check ---- */
+
+/* At most so many clients, evenly spread, stand for all when a check looks at them one by one. */
+enum { SAMPLE = 10000 };
+
+static uint64_t sample_step(uint64_t clients) {
+    return clients / SAMPLE + 1;
+}
+
 static fq_status measure_step(simulation *sim, fq_sim_estimate *estimate) {
-    /* A few steps of the largest client: the plan is the first round's. */
+    /* A few steps of the largest client seen: the plan is the first round's. */
     fq_experiment *e = sim->experiment;
     uint64_t       client = 0, largest = 0;
-    for (uint64_t k = 0; k < e->server.clients; k++)
+    for (uint64_t k = 0; k < e->server.clients; k += sample_step(e->server.clients))
         if (fq_partition_shard(sim->setup.partition, k).n > largest) {
             largest = fq_partition_shard(sim->setup.partition, k).n;
             client = k;
@@ -577,13 +585,14 @@ static fq_status fill_estimate(simulation *sim, fq_sim_estimate *estimate) {
     estimate->parameters = fq_model_parameters(sim->setup.model);
     estimate->model_values = fq_model_size(sim->setup.model);
     FQ_TRY(measure_step(sim, estimate));
-    double steps = 0.0;
-    for (uint64_t k = 0; k < e->server.clients; k++) {
+    double   steps = 0.0;
+    uint64_t seen = 0;
+    for (uint64_t k = 0; k < e->server.clients; k += sample_step(e->server.clients), seen++) {
         double own = (double)e->recipe.epochs *
                      (double)fq_batches_per_epoch(fq_partition_shard(sim->setup.partition, k).n, (size_t)e->recipe.batch);
         steps += e->recipe.max_steps > 0 && own > (double)e->recipe.max_steps ? (double)e->recipe.max_steps : own;
     }
-    estimate->steps_per_round = steps / (double)e->server.clients * (double)e->train.clients_per_round;
+    estimate->steps_per_round = steps / (double)seen * (double)e->train.clients_per_round;
     double began = fq_now();
     FQ_TRY(fq_evaluator_run(sim->evaluator, fq_server_weights(sim->server), sim->figures));
     estimate->seconds_per_evaluation = fq_now() - began;

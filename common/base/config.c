@@ -1038,8 +1038,11 @@ fq_status fq_section_load(const fq_document *document, const fq_node *map, const
         void *field = (unsigned char *)out + key->offset;
         const fq_node *node = fq_node_find(map, key->name);
         memset(field, 0, field_size(key->type));
-        FQ_TRY(node == NULL || is_null(node) ? read_fallback(&at, field)
-                                             : read_field(&at, node, field));
+        if (node != NULL && is_null(node)) /* a value forgotten, not a default wanted */
+            return fq_node_fail(document, node,
+                                "%s%s%s: no value; give one, or leave the key out for its default",
+                                path, path[0] == '\0' ? "" : ".", key->name);
+        FQ_TRY(node == NULL ? read_fallback(&at, field) : read_field(&at, node, field));
     }
     return FQ_OK;
 }

@@ -75,9 +75,11 @@ fq_status fq_node_fail(const fq_document *document, const fq_node *node, const c
 void fq_node_print(const fq_node *node, char *out, size_t capacity);
 
 /* ---- sections ---- */
-/* Fill the struct `out` from `map` (NULL: all defaults). `path` is the section's place, "train.mqat", ""
- * at the top. A key that is neither in `keys` nor in `subsections` (NULL-terminated, may be NULL; their
- * values are not looked at) is an error that suggests the nearest known name. */
+/* Fill the struct `out` from `map` (NULL or null: all defaults). `path` is the section's place,
+ * "train.mqat", "" at the top. A key that is not there has its default; one that is there without a value
+ * ("epochs:", ~ or null) is an error. A key that is neither in `keys` nor in `subsections`
+ * (NULL-terminated, may be NULL; their values are not looked at) is an error that suggests the nearest
+ * known name. */
 FQ_MUST_CHECK fq_status fq_section_load(const fq_document *document, const fq_node *map, const char *path,
                                         const fq_key *keys, const char *const *subsections, void *out);
 /* Append the resolved section as YAML lines, `indent` spaces deep; reading them back gives equal values

@@ -201,7 +201,7 @@ static fq_status load_train(const fq_document *document, const fq_node *node, fq
     if (train->robustness.n > FQ_MAX_METHODS)
         return fq_node_fail(document, list, "train.robustness: %zu methods; at most %d can be combined",
                             train->robustness.n, FQ_MAX_METHODS);
-    bool quantizes = false;
+    const char *quantizes = NULL;
     for (size_t m = 0; m < train->robustness.n; m++) {
         const char *name = train->robustness.v[m];
         recipe->methods[m] = fq_robustness_find(name);
@@ -210,9 +210,11 @@ static fq_status load_train(const fq_document *document, const fq_node *node, fq
         for (size_t k = 0; k < m; k++)
             if (recipe->methods[k] == recipe->methods[m])
                 return fq_node_fail(document, list, "train.robustness: '%s' is listed twice", name);
-        if (recipe->methods[m]->changes_weights && quantizes)
-            return fq_node_fail(document, list, "train.robustness: only one method that quantizes the weights can be used");
-        quantizes |= recipe->methods[m]->changes_weights;
+        if (recipe->methods[m]->changes_weights && quantizes != NULL)
+            return fq_node_fail(document, list, "train.robustness: both %s and %s quantize the weights; use one", quantizes,
+                                name);
+        if (recipe->methods[m]->changes_weights)
+            quantizes = name;
     }
     recipe->n_methods = train->robustness.n;
     for (size_t i = 0; fq_robustnesses[i] != NULL; i++) {
@@ -223,6 +225,9 @@ static fq_status load_train(const fq_document *document, const fq_node *node, fq
                 out = &recipe->method_configs[m];
         FQ_TRY(load_plugin(document, node, "train", row->name, row->keys, row->config_size, row->check, out));
     }
+    if (recipe->algorithm->plain_steps && train->momentum > 0.0)
+        return fq_node_fail(document, fq_node_find(node, "momentum"),
+                            "train.momentum: %s needs plain steps; set it to 0", recipe->algorithm->name);
     if (train->nesterov && train->momentum <= 0.0)
         return fq_node_fail(document, fq_node_find(node, "nesterov"),
                             "train.nesterov: needs a momentum; set train.momentum above 0");
@@ -321,10 +326,7 @@ static fq_status load_model(const fq_document *document, const fq_node *node, fq
         fq_layer_spec *spec = &e->network.layers[i];
         snprintf(path, sizeof path, "model[%zu]", i);
         if (fq_node_kind_of(layer) == FQ_NODE_SCALAR) { /* "- relu" */
-            FQ_TRY(fq_section_load(document, NULL, path, fq_layer_keys, NULL, spec));
-            if (strlen(fq_node_text(layer)) >= sizeof spec->layer)
-                return fq_node_fail(document, layer, "%s: '%.40s...' is not a layer", path, fq_node_text(layer));
-            snprintf(spec->layer, sizeof spec->layer, "%s", fq_node_text(layer));
+            fq_layer_spec_init(spec, fq_node_text(layer));
         } else if (fq_node_kind_of(layer) == FQ_NODE_MAP) {
             FQ_TRY(fq_section_load(document, layer, path, fq_layer_keys, NULL, spec));
         } else {
@@ -332,6 +334,8 @@ static fq_status load_model(const fq_document *document, const fq_node *node, fq
         }
         name_list names = {0};
         LIST_NAMES(&names, fq_layers);
+        if (spec->layer[0] == '\0')
+            return fq_node_fail(document, layer, "%s: which layer? Give it as {layer: dense, ...}", path);
         if (fq_layer_find(spec->layer) == NULL)
             return fail_unknown(document, layer, path, spec->layer, &names);
     }

@@ -24,11 +24,7 @@ fq_status fq_setup_create(fq_experiment *e, fq_setup *out) {
     if ((uint64_t)e->train.clients_per_round > clients)
         FQ_GO(status, fq_fail(FQ_EINVAL, "train.clients_per_round: %lld of the %" PRIu64 " clients of %s is impossible",
                               (long long)e->train.clients_per_round, clients, fq_dataset_name(out->dataset)));
-    for (uint64_t k = 0; k < clients; k++) {
-        size_t n = fq_partition_shard(out->partition, k).n;
-        if (n > out->max_examples)
-            out->max_examples = n;
-    }
+    out->max_examples = fq_partition_largest(out->partition);
     if (out->max_examples > e->server.limits.max_examples)
         FQ_GO(status, fq_fail(FQ_EINVAL, "aggregate.max_examples: a client has %zu examples; %" PRIu64 " are allowed",
                               out->max_examples, e->server.limits.max_examples));

@@ -59,6 +59,13 @@ static fq_status set_value(fq_document *run, const fq_document *document, const 
     return FQ_OK;
 }
 
+/* A run without any robustness method goes by its algorithm: "fedavg". */
+static void name_algorithm(const fq_document *document, char *out, size_t capacity) {
+    const fq_node *train = fq_node_find(fq_document_root(document), "train");
+    const fq_node *name = fq_node_find(train, "algorithm");
+    snprintf(out, capacity, "%s", name == NULL ? fq_algorithms[0]->name : fq_node_text(name));
+}
+
 /* Apply choice number `index` of dimension `dimension` of the sweep to a run. */
 static fq_status apply(fq_sweep_run *run, const fq_document *document, const fq_node *sweep, size_t dimension,
                        size_t index) {
@@ -68,6 +75,9 @@ static fq_status apply(fq_sweep_run *run, const fq_document *document, const fq_
         char text[VALUE_BYTES];
         FQ_TRY(set_value(run->document, document, key, fq_node_at(choices, index)));
         fq_node_print(fq_node_at(choices, index), text, sizeof text);
+        bool plain = strcmp(key, "train.robustness") == 0 && fq_node_count(fq_node_at(choices, index)) == 0;
+        if (plain)
+            name_algorithm(run->document, text, sizeof text);
         if (strcmp(key, "seed") != 0)
             extend_label(run->label, short_key(key), text);
         return FQ_OK;

@@ -16,7 +16,8 @@
 void fq_gemm(bool transpose_a, bool transpose_b, size_t m, size_t n, size_t k, const float *a, size_t lda,
              const float *b, size_t ldb, float beta, float *c, size_t ldc);
 
-/* Name of the BLIS sub-configuration in use: "haswell", "zen3", "skx", "generic". */
+/* Name of the BLIS sub-configuration in use: "haswell", "zen3", "skx", "generic"; without BLIS, of the row
+ * of kernels. */
 const char *fq_gemm_kernel(void);
 
 /* Start BLIS now, from one thread (idempotent; otherwise the first product does it). */

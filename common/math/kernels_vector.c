@@ -287,9 +287,9 @@ static void multiply_panel(bool trans_a, size_t m, size_t n, size_t k, size_t ve
     for (size_t i = 0, rows; i < m; i += rows) {
         rows = even_block(m - i, most_outs[vecs]);
         float *to = c + i * ldc;
-        NAME(tiles)
-        [vecs][rows](&r, b, a + (ptrdiff_t)i * r.w_out, bias == NULL ? NULL : bias + i,
-                     whole ? to : edge);
+        tile_function *tile = NAME(tiles)[vecs][rows];
+        tile(&r, b, a + (ptrdiff_t)i * r.w_out, add || bias == NULL ? NULL : bias + i,
+             whole ? to : edge);
         for (size_t o = 0; !whole && o < rows; o++)
             for (size_t j = 0; j < n; j++)
                 to[o * ldc + j] = edge[o * PANEL + j] + (add ? to[o * ldc + j] : 0.0f);

@@ -2,7 +2,7 @@
  *
  * Runs that differ in nothing but the seed are one method; figures of a method are the mean over its runs,
  * each at its last evaluated round, with the sample standard deviation. Accuracies are shares 0..1 in JSON
- * and CSV, percent in the table and the page. Columns and members are documented in docs/run-database.md.
+ * and CSV, percent in the table and the page. Columns and members are described in docs/run-database.md.
  */
 #ifndef FQ_REPORT_REPORT_H
 #define FQ_REPORT_REPORT_H

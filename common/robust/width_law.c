@@ -28,7 +28,7 @@ int fq_width_draw(const fq_width_law *law, const fq_ints *capability, fq_rng *rn
         p[i] = restricted && !contains(capability, law->bits->v[i]) ? 0.0 : chance(law, i);
         total += p[i];
     }
-    if (!(total > 0.0)) {
+    if (restricted && !(total > 0.0)) {
         const fq_width_law own = {.bits = capability, .odds = law->odds};
         return fq_width_draw(&own, NULL, rng);
     }

@@ -7,6 +7,7 @@ set -uo pipefail
 # What the caller has set must not reach the runs of a test.
 unset FEDQ_DATA
 
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 work=$(mktemp -d "${TMPDIR:-/tmp}/fedq-integration-XXXXXX")
 undo=() # commands to run at the end, last first
 cleanup() {

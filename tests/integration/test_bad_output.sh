@@ -33,8 +33,11 @@ refused "a report into no folder" nowhere-to
 refused "a list to a full device"
 "$FEDQ_SIM" run short.yaml --out full-stdout --quiet --json >/dev/full 2>stderr </dev/null; code=$?; : >stdout
 refused "results to a full device"
-call report good -o /dev/full
-refused "a report to a full device" /dev/full
+if mknod full c 1 7 2>/dev/null && ! { echo >full; } 2>/dev/null; then # our own: a mistake must not cost the machine its /dev/full
+    call report good -o full
+    refused "a report to a full device" full
+    [ -c full ] || fail "the report has taken the place of the device"
+fi
 "$FEDQ_SIM" list models 2>stderr | true
 [ ! -s stderr ] || [ "$(wc -l <stderr)" -le 1 ] || fail "a reader that leaves early: $(head -n 2 stderr)"
 

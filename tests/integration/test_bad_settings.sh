@@ -3,7 +3,7 @@
 # before anything is written.
 . "$(dirname "$0")/lib.sh"
 limit=30
-table=$(dirname "$0")/bad_settings.txt
+table=$here/bad_settings.txt
 
 # try NAME FRAGMENTS ARGUMENTS...: run bad.yaml, expect a refusal and no trace.
 try() {

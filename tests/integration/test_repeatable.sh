@@ -72,6 +72,7 @@ for name in plain scaffold fedadam; do
         [ $code -eq 137 ] || break
         kills=$((kills + 1))
     done
+    echo "$name: killed $kills times"
     succeeded "$name, killed $kills times, then resumed"
     [ $kills -ge 3 ] || fail "$name was killed only $kills times: not a test"
     same "$name, killed $kills times" $name-1/model.fq $name-killed/model.fq

@@ -86,7 +86,7 @@ static void test_defaults(void) {
                                         "train: ~\n",
                                         "train: {}\n",
                                         "other: 1\n",
-                                        "train: {epochs: ~, rate: , bits: null, robustness: ~}\n",
+                                        "train: {mqat: ~}\n",
                                         "\xef\xbb\xbf# byte order mark\n"};
     for (size_t i = 0; i < sizeof empty / sizeof *empty; i++) {
         training t;
@@ -94,6 +94,29 @@ static void test_defaults(void) {
         FQ_ASSERT_OK(load(empty[i], NULL, &t));
         check_defaults(&t);
     }
+}
+
+/* A key without a value is a value forgotten; only an empty section is one of all defaults. */
+static void test_no_value(void) {
+    static const char *const without[] = {"epochs:\n", "epochs: ~\n", "epochs: null\n",
+                                          "epochs: # 5\n"};
+    static const char *const keys[] = {"quiet", "rate", "path", "algorithm", "bits", "robustness"};
+    training t;
+    char text[64];
+    for (size_t i = 0; i < sizeof without / sizeof *without; i++) {
+        snprintf(text, sizeof text, "train:\n  %s", without[i]);
+        FQ_ASSERT_FAILS(load(text, NULL, &t), FQ_EINVAL,
+                        "FILE:2: train.epochs: no value; give one, or leave the key out for its "
+                        "default");
+    }
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        snprintf(text, sizeof text, "train: {%s: }", keys[i]);
+        FQ_ASSERT_FAILS(load(text, NULL, &t), FQ_EINVAL, keys[i]);
+        CU_ASSERT_PTR_NOT_NULL(strstr(fq_status_text(), ": no value; give one"));
+    }
+    FQ_ASSERT_OK(load("train: {path: \"\", tags: []}", NULL, &t)); /* empty values are values */
+    FQ_ASSERT_OK(load("train: {path: 'null'}", NULL, &t));
+    CU_ASSERT_STRING_EQUAL(t.path, "null");
 }
 
 static void test_values(void) {
@@ -327,18 +350,20 @@ static void test_limits(void) {
 static void test_set(void) {
     static const char *const good[] = {
         "train.rate=0.25",   "train.bits=[1, 2]", "train.path=a b",
-        "train.epochs=",     "train.quiet=false", "train.mqat.bits=[2]",
+        "train.epochs=5",    "train.quiet=false", "train.mqat.bits=[2]",
         "other.new.key=1=2", "train.rate=0.75",   NULL};
     training t;
     FQ_ASSERT_OK(load("train: {rate: 7, epochs: 9, mqat: ~}\n", good, &t));
     CU_ASSERT_EQUAL(t.rate, 0.75);
     CU_ASSERT_TRUE(t.bits.n == 2 && t.bits.v[1] == 2);
     CU_ASSERT_STRING_EQUAL(t.path, "a b");
-    CU_ASSERT_EQUAL(t.epochs, 3);
+    CU_ASSERT_EQUAL(t.epochs, 5);
     CU_ASSERT_FALSE(t.quiet);
     static const struct {
         const char *assignment, *error;
     } rows[] = {
+        {"train.rate=", "--set train.rate=: train.rate: no value; give one, or leave the key out "
+                        "for its default"},
         {"train.rate=x", "--set train.rate=x: train.rate: 'x' is not a number"},
         {"train.rat=1", "--set train.rat=1: train.rat: unknown key; did you mean 'rate'?"},
         {"train.bits=[1, 99]", "--set train.bits=[1, 99]: train.bits: member 2: 99 is not allowed; "
@@ -618,6 +643,7 @@ static void test_nearest(void) {
 int main(void) {
     static const fq_case cases[] = {
         {"what is not given has its default", test_defaults},
+        {"a key without a value", test_no_value},
         {"values of every type", test_values},
         {"bad values", test_bad_values},
         {"bad keys", test_bad_keys},

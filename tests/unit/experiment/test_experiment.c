@@ -68,8 +68,11 @@ static void test_wrong_settings_say_where_and_what(void) {
         {"train: {algorithm: fedavgg}\n", "x.yaml:1: train.algorithm: 'fedavgg' is unknown; did you mean 'fedavg'?"},
         {"train:\n  robustness: [mqta]\n", "x.yaml:2: train.robustness: 'mqta' is unknown; did you mean 'mqat'?"},
         {"train:\n  robustness: [kure, kure]\n", "listed twice"},
-        {"train:\n  robustness: [qat, mqat]\n", "only one method"},
+        {"train:\n  robustness: [qat, mqat]\n", "both qat and mqat quantize"},
         {"train: {nesterov: true}\n", "train.nesterov: needs a momentum"},
+        {"train: {algorithm: scaffold, momentum: 0.9}\n", "train.momentum: scaffold needs plain steps"},
+        {"train: {rounds: }\n", "x.yaml:1: train.rounds: no value"},
+        {"model: [{out: 3}]\n", "model[0]: which layer?"},
         {"train: {clients_per_round: 200}\n", "200 of 100 clients"},
         {"train:\n  capabilities: [[2], [9]]\n", "x.yaml:2: train.capabilities: 9 is not a bit-width"},
         {"train:\n  capabilities: 4\n", "expected a list of at most 16 lists"},
@@ -113,7 +116,7 @@ static void test_sweeps(void) {
 
     FQ_ASSERT_OK(expand("sweep: {train.robustness: [[], [kure, mqat]], train.rate: [0.1, 0.2], seed: [1, 2, 3]}\n", &sweep));
     CU_ASSERT_EQUAL_FATAL(sweep.n, 12);
-    CU_ASSERT_STRING_EQUAL(sweep.runs[0].label, "none_rate=0.1");
+    CU_ASSERT_STRING_EQUAL(sweep.runs[0].label, "fedavg_rate=0.1");
     CU_ASSERT_STRING_EQUAL(sweep.runs[11].label, "kure-mqat_rate=0.2");
     FQ_ASSERT_OK(fq_experiment_load(sweep.runs[11].document, e));
     CU_ASSERT_EQUAL(e->head.seed, 3);
