@@ -178,8 +178,8 @@ static void describe_run(simulation *sim) {
     *run = (fq_run_row){.seed = (uint64_t)e->head.seed,
                         .clients = e->server.clients,
                         .parameters = fq_model_parameters(sim->setup.model)};
-    bool labelled = sim->options->label[0] != '\0';
-    snprintf(run->name, sizeof run->name, "%s", labelled ? sim->options->label : e->head.name);
+    snprintf(run->name, sizeof run->name, "%s", e->head.name);
+    snprintf(run->label, sizeof run->label, "%s", sim->options->label);
     snprintf(run->settings_hash, sizeof run->settings_hash, "%s", e->hash);
     snprintf(run->model, sizeof run->model, "%.63s", e->model[0] == '\0' ? "inline" : e->model);
     snprintf(run->dataset, sizeof run->dataset, "%.63s", fq_dataset_name(sim->setup.dataset));
@@ -490,7 +490,8 @@ static fq_status run_in_folder(simulation *sim, fq_sim_result *result) {
     FQ_TRY(fq_store_open(&sim->store, path, fq_server_round(sim->server)));
     describe_run(sim);
     FQ_TRY(fq_store_put_run(sim->store, &sim->record));
-    snprintf(title, sizeof title, "%.60s seed %" PRIu64, sim->record.name, sim->record.seed);
+    const char *label = sim->record.label[0] == '\0' ? sim->record.name : sim->record.label;
+    snprintf(title, sizeof title, "%.60s seed %" PRIu64, label, sim->record.seed);
     fq_progress_begin(sim->options->progress, title, (uint32_t)e->train.rounds, fq_server_round(sim->server));
     fq_status status = run_rounds(sim, &stopped);
     fq_progress_end(sim->options->progress);

@@ -356,6 +356,11 @@ fq_status fq_experiment_load(const fq_document *document, fq_experiment *e) {
     FQ_TRY(load_coding(document, fq_node_find(root, "download"), "download", download_keys, &e->download,
                        &e->server.download));
     FQ_TRY(fq_section_load(document, fq_node_find(root, "evaluate"), "evaluate", fq_eval_keys, NULL, &e->evaluate));
+    if (fq_eval_settings_check(&e->evaluate) != FQ_OK) {
+        char reason[512];
+        snprintf(reason, sizeof reason, "%s", fq_status_text());
+        return fq_node_fail(document, fq_node_find(root, "evaluate"), "%s", reason);
+    }
     FQ_TRY(fq_section_load(document, fq_node_find(root, "stop"), "stop", stop_keys, NULL, &e->stop));
     const char *name = e->head.name;
     if (name[0] == '\0' || strchr(name, '/') != NULL || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)

@@ -100,7 +100,7 @@ fq_status fq_checkpoint_decode(fq_cbytes bytes, fq_server *server, const char *s
         return fq_fail(FQ_ENOMEM, "no memory for a checkpoint of %zu values", count);
     fq_get_floats(&reader, values, count);
     uint64_t vectors = fq_get_u64(&reader), present = fq_get_u64(&reader);
-    if (reader.failed || vectors != states->vectors || present > states->clients)
+    if (reader.failed || vectors != states->vectors || present > (vectors == 0 ? 0 : states->clients))
         FQ_GO(status, fq_fail(FQ_EPROTO, "the checkpoint's client states do not fit the experiment"));
     FQ_GO(status, check_floats(values, count, "weights"));
     if (vectors > 0) {

@@ -107,15 +107,11 @@ static fq_status fail(const fq_store *store, const char *doing) {
     int system = sqlite3_system_errno(store->db);
     fq_status status = FQ_EIO;
     switch (code & 0xff) {
-    case SQLITE_NOMEM:
-        status = FQ_ENOMEM;
-        break;
+    case SQLITE_NOMEM: status = FQ_ENOMEM; break;
     case SQLITE_NOTADB:
     case SQLITE_CORRUPT:
     case SQLITE_CONSTRAINT:
-    case SQLITE_ERROR: /* a table or column is missing */
-        status = FQ_EPROTO;
-        break;
+    case SQLITE_ERROR: /* a table or column is missing */ status = FQ_EPROTO; break;
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
         return fq_fail(FQ_ESTATE, "%s: cannot %s: another process is using it (%s)", store->path,

@@ -81,9 +81,11 @@ static fq_cbytes copy_of(const uint8_t *data, size_t size, bool as_is) {
 }
 
 /* Only the order of the clients' states may differ from the input. */
-static void check_accepted(target *t, size_t size) {
+static void check_accepted(target *t, fq_cbytes input) {
     fq_buffer first = {0}, second = {0};
+    size_t size = input.size;
     FUZZ_CHECK(encode(t, &first) == FQ_OK && first.size == size);
+    FUZZ_CHECK(t->states.vectors > 0 || memcmp(first.data, input.data, size) == 0);
     FUZZ_CHECK(decode(t, (fq_cbytes){first.data, first.size}) == FQ_OK);
     FUZZ_CHECK(encode(t, &second) == FQ_OK && second.size == size);
     FUZZ_CHECK(memcmp(first.data, second.data, size) == 0);
@@ -110,7 +112,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     const float *owners = t.slots[OWNER];
     FUZZ_CHECK(encode(&t, &before) == FQ_OK);
     if (decode(&t, bytes) == FQ_OK)
-        check_accepted(&t, bytes.size);
+        check_accepted(&t, bytes);
     else
         check_refused(&t, owners, &before);
     fq_buffer_fini(&before);
