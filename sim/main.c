@@ -17,6 +17,8 @@ static const fq_option run_options[] = {
     {"out", 'o', "DIR", false, "Folder of the run; default: runs/NAME-SEED, or runs/NAME for a sweep"},
     {"resume", 0, NULL, false, "Go on with the run in that folder where it stopped"},
     {"force", 'f', NULL, false, "Replace the run in that folder"},
+    {"transport", 't', "NAME", false,
+     "direct, or loopback: every message is made into bytes and read back, as a network would carry it. The same result"},
     {"csv", 0, "FILE", false, "Also write all figures as CSV"},
     {"json", 0, NULL, false, "Print the results as JSON instead of a table"},
     {"quiet", 'q', NULL, false, "No progress"},

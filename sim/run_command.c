@@ -16,6 +16,7 @@ typedef struct run_job {
     fq_pool       *pool;
     fq_experiment *experiment;
     fq_progress    progress;
+    fq_transport   transport;
     char           folder[PATH_MAX];  /* of the run, or of the whole sweep */
     char         (*folders)[PATH_MAX];/* [sweep.n] */
     fq_sim_result *results;           /* [sweep.n] */
@@ -58,7 +59,8 @@ static fq_status name_folders(run_job *job) {
 
 static fq_status run_all(run_job *job) {
     const fq_cli  *cli = job->cli;
-    fq_sim_options options = {.pool = job->pool, .command = job->command_line, .progress = &job->progress};
+    fq_sim_options options = {.pool = job->pool, .command = job->command_line, .progress = &job->progress,
+                              .transport = job->transport};
     if (fq_cli_has(cli, "resume"))
         options.existing = FQ_EXISTING_RESUME;
     else if (fq_cli_has(cli, "force"))
@@ -108,6 +110,17 @@ static void explain_resume(const run_job *job) {
             job->command_line, already ? "" : " --resume");
 }
 
+static fq_status read_transport(const fq_cli *cli, fq_transport *out) {
+    const char *wanted = fq_cli_text(cli, "transport", fq_transport_names[FQ_TRANSPORT_DIRECT]);
+    for (size_t i = 0; fq_transport_names[i] != NULL; i++) {
+        *out = (fq_transport)i;
+        if (strcmp(wanted, fq_transport_names[i]) == 0)
+            return FQ_OK;
+    }
+    return fq_fail(FQ_EINVAL, "--transport: '%s' is unknown; known: %s, %s", wanted, fq_transport_names[0],
+                   fq_transport_names[1]);
+}
+
 static int run(run_job *job) {
     const fq_cli *cli = job->cli;
     size_t        workers;
@@ -117,7 +130,8 @@ static int run(run_job *job) {
         (void)fq_fail(FQ_EINVAL, "--resume and --force exclude each other");
         return fq_cli_wrong(cli, stderr);
     }
-    if (fq_sim_workers(cli, &workers) != FQ_OK || fq_sim_seed(cli, &seed) != FQ_OK)
+    if (fq_sim_workers(cli, &workers) != FQ_OK || fq_sim_seed(cli, &seed) != FQ_OK ||
+        read_transport(cli, &job->transport) != FQ_OK)
         return fq_cli_wrong(cli, stderr);
     status = fq_sim_load_sweep(cli, seed, &job->document, &job->sweep);
     if (status != FQ_OK) {

@@ -40,6 +40,7 @@ typedef struct simulation {
     const fq_sim_options *options;
     fq_setup              setup;
     fq_server            *server;
+    fq_link              *link;
     fq_evaluator         *evaluator;
     fq_store             *store;
     fq_worker           **workers;       /* [n_workers] */
@@ -47,7 +48,6 @@ typedef struct simulation {
     fq_client_states      states;
     int                   lock;          /* descriptor of the run's folder */
     /* the round at hand */
-    fq_plan               plan;
     uint64_t             *cohort;        /* [clients_per_round] ascending */
     uint32_t             *turns;         /* [clients_per_round] places in the cohort, largest client first */
     fq_client_row        *rows;          /* [clients_per_round] */
@@ -220,14 +220,17 @@ static fq_status train_client(void *context, size_t task, size_t worker) {
     fq_client client = {.id = id,
                         .shard = fq_partition_shard(sim->setup.partition, id),
                         .state = sim->states.vectors > 0 ? sim->states.state[id] : NULL};
-    fq_update update;
-    fq_status status = fq_client_turn(sim->workers[worker], &sim->plan, &client, &update);
+    fq_plan   plan;
+    fq_update update, arrived;
+    FQ_TRY(fq_link_receive(sim->link, worker, &plan));
+    fq_status status = fq_client_turn(sim->workers[worker], &plan, &client, &update);
     if (status == FQ_OK) {
         row->n_steps = update.n_steps;
         row->loss = update.loss;
         row->drift = update.drift;
-        row->bytes_up = fq_update_bytes(&update, sim->experiment->recipe.upload.block);
-        status = fq_round_accept(sim->server, worker, &update);
+        status = fq_link_send(sim->link, worker, &update, &arrived, &row->bytes_up);
+        if (status == FQ_OK)
+            status = fq_round_accept(sim->server, worker, &arrived);
     } else if (status != FQ_ENONFINITE) {
         return status; /* not the client's doing */
     }
@@ -273,13 +276,14 @@ static fq_status run_round(simulation *sim, fq_round_row *row, fq_round_summary 
     double               began = fq_now();
     FQ_TRY(fq_cohort_sample((uint64_t)e->head.seed, round, e->server.clients, n, sim->cohort));
     uint64_t examples = begin_rows(sim, n);
-    FQ_TRY(fq_round_open(sim->server, sim->cohort, n, examples, &sim->plan));
+    fq_plan  plan;
+    FQ_TRY(fq_round_open(sim->server, sim->cohort, n, examples, &plan));
+    FQ_TRY(fq_link_open_round(sim->link, sim->server, &plan));
     FQ_TRY(fq_pool_for(sim->options->pool, n, train_client, sim));
     double trained = fq_now();
 
-    size_t           n_down;
-    const fq_packed *download = fq_round_download(sim->server, &n_down);
-    uint64_t down = fq_model_bytes(round, download, download + 1, n_down - 1, e->server.download.block);
+    size_t   n_down = 1 + recipe->algorithm->n_down;
+    uint64_t down = fq_link_model_bytes(sim->link);
     FQ_TRY(fq_round_close(sim->server, sim->options->pool, summary));
     if (summary->n_accepted == 0)
         return explain_divergence(sim, round + 1, n);
@@ -442,6 +446,7 @@ static fq_status prepare(simulation *sim) {
         FQ_TRY(fq_worker_create(&sim->workers[i], sim->setup.model, &e->recipe, sim->setup.max_examples));
     FQ_TRY(fq_server_create(&sim->server, sim->setup.model, &e->recipe, &e->server, (uint64_t)e->head.seed,
                             sim->n_workers));
+    FQ_TRY(fq_link_create(&sim->link, sim->options->transport, sim->setup.model, &e->recipe, &e->server, sim->n_workers));
     return fq_evaluator_create(&sim->evaluator, sim->setup.model, sim->setup.dataset, sim->setup.partition,
                                &e->evaluate, (uint64_t)e->head.seed, sim->options->pool);
 }
@@ -458,6 +463,7 @@ static void release(simulation *sim) {
     free(sim->rows);
     free(sim->tensors);
     fq_evaluator_destroy(&sim->evaluator);
+    fq_link_destroy(&sim->link);
     fq_server_destroy(&sim->server);
     fq_setup_fini(&sim->setup);
     if (sim->lock >= 0)
@@ -548,7 +554,9 @@ static fq_status measure_step(simulation *sim, fq_sim_estimate *estimate) {
             largest = fq_partition_shard(sim->setup.partition, k).n;
             client = k;
         }
-    FQ_TRY(fq_round_open(sim->server, &client, 1, largest, &sim->plan));
+    fq_plan plan;
+    FQ_TRY(fq_round_open(sim->server, &client, 1, largest, &plan));
+    FQ_TRY(fq_link_open_round(sim->link, sim->server, &plan));
     size_t    vectors = fq_client_state_vectors(&e->recipe) * fq_model_size(sim->setup.model);
     float    *state = calloc(vectors == 0 ? 1 : vectors, sizeof *state);
     fq_client one = {.id = client, .shard = fq_partition_shard(sim->setup.partition, client), .state = state};
@@ -560,17 +568,15 @@ static fq_status measure_step(simulation *sim, fq_sim_estimate *estimate) {
         e->recipe.max_steps = 8;
     for (int i = 0; status == FQ_OK && i < 3; i++) {
         double began = fq_now();
-        status = fq_client_turn(sim->workers[0], &sim->plan, &one, &update);
+        status = fq_client_turn(sim->workers[0], &plan, &one, &update);
         double seconds = fq_now() - began;
         if (status == FQ_OK && seconds / update.n_steps < best)
             best = seconds / update.n_steps;
     }
     e->recipe.max_steps = kept;
     free(state);
-    size_t           n_down;
-    const fq_packed *download = fq_round_download(sim->server, &n_down);
-    uint64_t         cohort = (uint64_t)e->train.clients_per_round;
-    estimate->bytes_down = cohort * fq_model_bytes(0, download, download + 1, n_down - 1, e->server.download.block);
+    uint64_t cohort = (uint64_t)e->train.clients_per_round;
+    estimate->bytes_down = cohort * fq_link_model_bytes(sim->link);
     estimate->bytes_up = status == FQ_OK ? cohort * fq_update_bytes(&update, e->recipe.upload.block) : 0;
     estimate->seconds_per_step = best;
     return status;

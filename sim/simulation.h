@@ -4,6 +4,7 @@
 
 #include "base/pool.h"
 #include "experiment/experiment.h"
+#include "sim/link.h"
 #include "sim/progress.h"
 
 typedef enum fq_existing {
@@ -16,6 +17,7 @@ typedef struct fq_sim_options {
     const char  *folder;      /* of this run */
     fq_existing  existing;
     fq_pool     *pool;
+    fq_transport transport;
     const char  *command;     /* as typed, for the record */
     const char  *label;       /* of the run in its sweep, or "" */
     fq_progress *progress;

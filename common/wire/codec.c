@@ -1,5 +1,6 @@
 #include "wire/codec.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
@@ -55,21 +56,41 @@ size_t fq_update_bytes(const fq_update *update, size_t block) {
     return fq__wire__update__get_packed_size(&message);
 }
 
-size_t fq_model_bytes(uint32_t round, const fq_packed *weights, const fq_packed *server_vectors, size_t n,
-                      size_t block) {
-    Fq__Wire__Vector  weights_message, vectors[FQ_MAX_VECTORS], *pointers[FQ_MAX_VECTORS];
-    Fq__Wire__Model   message = FQ__WIRE__MODEL__INIT;
+/* The same for a model; `vectors` has room for the weights too. */
+static Fq__Wire__Model message_of_model(uint32_t round, const fq_packed *weights, const fq_packed *server_vectors, size_t n,
+                                        size_t block, Fq__Wire__Vector *vectors, Fq__Wire__Vector **pointers) {
+    Fq__Wire__Model message = FQ__WIRE__MODEL__INIT;
+    assert(n <= FQ_MAX_VECTORS);
     message.protocol = FQ_PROTOCOL_VERSION;
     message.round = round;
-    vector_of_packed(&weights_message, weights, block);
-    message.weights = &weights_message;
-    for (size_t v = 0; v < n && v < FQ_MAX_VECTORS; v++) {
-        vector_of_packed(&vectors[v], &server_vectors[v], block);
-        pointers[v] = &vectors[v];
+    vector_of_packed(&vectors[0], weights, block);
+    message.weights = &vectors[0];
+    for (size_t v = 0; v < n; v++) {
+        vector_of_packed(&vectors[v + 1], &server_vectors[v], block);
+        pointers[v] = &vectors[v + 1];
     }
     message.n_server_vectors = n;
     message.server_vectors = pointers;
+    return message;
+}
+
+size_t fq_model_bytes(uint32_t round, const fq_packed *weights, const fq_packed *server_vectors, size_t n,
+                      size_t block) {
+    Fq__Wire__Vector vectors[FQ_MAX_VECTORS + 1], *pointers[FQ_MAX_VECTORS];
+    Fq__Wire__Model  message = message_of_model(round, weights, server_vectors, n, block, vectors, pointers);
     return fq__wire__model__get_packed_size(&message);
+}
+
+fq_status fq_encode_model(uint32_t round, const fq_packed *weights, const fq_packed *server_vectors, size_t n,
+                          size_t block, fq_buffer *out) {
+    Fq__Wire__Vector vectors[FQ_MAX_VECTORS + 1], *pointers[FQ_MAX_VECTORS];
+    Fq__Wire__Model  message = message_of_model(round, weights, server_vectors, n, block, vectors, pointers);
+    size_t           bytes = fq__wire__model__get_packed_size(&message);
+    unsigned char   *place = fq_buffer_grow(out, bytes);
+    if (place == NULL)
+        return fq_fail(FQ_ENOMEM, "no memory for a model of %zu bytes", bytes);
+    fq__wire__model__pack(&message, place);
+    return FQ_OK;
 }
 
 fq_status fq_encode_update(const fq_update *update, size_t block, fq_buffer *out) {
@@ -84,8 +105,9 @@ fq_status fq_encode_update(const fq_update *update, size_t block, fq_buffer *out
 }
 
 size_t fq_decode_arena_bytes(size_t message_bytes) {
-    /* Bodies are copied once; each nested message costs at least a few wire bytes and one aligned block. */
-    return 64 * message_bytes + 64 * 1024;
+    /* Bodies are copied once, beside a few small structs. A message of countless empty vectors would want more,
+     * finds no memory, and is refused: it is none of ours. */
+    return message_bytes + 64 * 1024;
 }
 
 static fq_status packed_of_vector(const Fq__Wire__Vector *vector, const fq_expected *expected, fq_packed *out) {
@@ -142,5 +164,26 @@ fq_status fq_decode_update(fq_cbytes bytes, const fq_expected *expected, fq_aren
     for (size_t v = 0; v < update.n_vectors; v++)
         FQ_TRY(packed_of_vector(message->vectors[v], expected, &update.vectors[v]));
     *out = update;
+    return FQ_OK;
+}
+
+fq_status fq_decode_model(fq_cbytes bytes, const fq_expected *expected, fq_arena *arena, uint32_t *round,
+                          fq_packed *vectors) {
+    ProtobufCAllocator     allocator = {.alloc = arena_alloc, .free = arena_free, .allocator_data = arena};
+    const Fq__Wire__Model *message = fq__wire__model__unpack(&allocator, bytes.size, bytes.data);
+    if (message == NULL)
+        return fq_fail(FQ_EPROTO, "%zu bytes are not a model message", bytes.size);
+    if (message->protocol != FQ_PROTOCOL_VERSION)
+        return fq_fail(FQ_EPROTO, "a model of protocol %" PRIu32 "; this program speaks %d", message->protocol,
+                       FQ_PROTOCOL_VERSION);
+    if (message->weights == NULL)
+        return fq_fail(FQ_EPROTO, "a model message without weights");
+    if (message->n_server_vectors != expected->n_vectors)
+        return fq_fail(FQ_EPROTO, "a model has %zu server vectors; %zu are needed", message->n_server_vectors,
+                       expected->n_vectors);
+    FQ_TRY(packed_of_vector(message->weights, expected, &vectors[0]));
+    for (size_t v = 0; v < expected->n_vectors; v++)
+        FQ_TRY(packed_of_vector(message->server_vectors[v], expected, &vectors[v + 1]));
+    *round = message->round;
     return FQ_OK;
 }
