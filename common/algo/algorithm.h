@@ -44,7 +44,9 @@ typedef struct fq_algorithm {
     bool          plain_steps;    /* valid only if a local step is w -= rate * grad: settings with momentum are refused */
     /* After backward and regularizers, before clipping and momentum: change grad [n_trainable]. NULL: no. */
     void (*client_grad)(const fq_algo_client *client, const float *w, float *grad);
-    /* delta [P] = w_local - w_global is ready: write the second vector `extra` [P] and the client's state. */
+    /* delta [P] = w_local - w_global is ready: write the second vector `extra` [P], the change of the client's first
+     * persistent vector. The caller adds to that vector what the server will decode of it, so that both sides move
+     * alike however coarse the coding is. */
     void (*client_finish)(const fq_algo_client *client, const float *delta, float *extra);
     /* Statistics and ranges (past n_trainable) always move by the plain mean: server_step sees to it by
      * calling fq_server_apply_statistics. */

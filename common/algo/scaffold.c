@@ -30,12 +30,9 @@ static void client_finish(const fq_algo_client *client, const float *delta, floa
     if (!(way > 0.0))
         return; /* no step taken: nothing new is known of the client's gradient */
     const float *c = client->server_vectors;
-    float *c_k = client->client_vectors;
     /* extra = c_k+ - c_k = -c - delta / (K rate) */
-    for (size_t i = 0; i < client->n_trainable; i++) {
+    for (size_t i = 0; i < client->n_trainable; i++)
         extra[i] = (float)(-(double)c[i] - (double)delta[i] / way);
-        c_k[i] += extra[i];
-    }
 }
 
 static void server_step(const fq_algo_server *server) {

@@ -52,19 +52,10 @@ fq_status fq_recipe_model(const fq_recipe *recipe, const fq_network *network, fq
 }
 
 void fq_recipe_bind(const fq_recipe *recipe, const fq_model *model, fq_bound *bound) {
-    size_t tensors = fq_model_tensor_count(model), next = tensors;
-    /* The methods' tensors are the model's last ones of kind STEP and RANGE; a method finds its own by the
-     * name that it gave them, from here on. */
-    for (size_t i = tensors; i > 0; i--) {
-        fq_tensor_kind kind = fq_model_tensor(model, i - 1)->kind;
-        if (kind == FQ_STEP || kind == FQ_RANGE)
-            next = i - 1;
-    }
     for (size_t m = 0; m < recipe->n_methods; m++)
         bound[m] = (fq_bound){.method = recipe->methods[m],
                               .config = &recipe->method_configs[m],
-                              .model = model,
-                              .first_extra = next};
+                              .model = model};
 }
 
 void fq_recipe_init(const fq_recipe *recipe, const fq_model *model, uint64_t seed, float *w) {

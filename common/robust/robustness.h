@@ -28,7 +28,6 @@ typedef struct fq_bound {
     const fq_robustness *method;
     const void          *config;  /* its section of the settings */
     const fq_model      *model;
-    size_t               first_extra; /* index of its first extra tensor in the model, if it has any */
     void                *state;
 } fq_bound;
 

@@ -28,6 +28,8 @@ size_t fq_server_bytes(const fq_model *model, const fq_recipe *recipe, const fq_
                        size_t workers) {
     const fq_algorithm *algorithm = recipe->algorithm;
     size_t vector = fq_model_size(model) * sizeof(float);
+    if (settings->cohort > fq_model_size(model)) /* see scratch_values */
+        workers += workers * settings->cohort / fq_model_size(model);
     /* w, its copy and the copy of the server's vectors, what clients decode, mean and extra, scratch */
     size_t n = 2 + 2 * algorithm->n_server + 1 + algorithm->n_down + 2 + workers * algorithm->n_up;
     n += 2 * algorithm->n_up; /* 64-bit sums */
@@ -36,6 +38,12 @@ size_t fq_server_bytes(const fq_model *model, const fq_recipe *recipe, const fq_
     size_t blocks = fq_model_tensor_count(model);
     return n * vector + (1 + algorithm->n_down) * coding_bytes(&settings->download, fq_model_size(model), blocks) +
            workers * coding_bytes(&recipe->upload, fq_model_size(model), blocks);
+}
+
+/* Of one worker: the vectors of an update, or one coordinate of all kept updates. */
+static size_t scratch_values(const fq_server *server) {
+    size_t vectors = server->recipe->algorithm->n_up * server->size;
+    return vectors < server->settings->cohort ? server->settings->cohort : vectors;
 }
 
 fq_status fq_server_create(fq_server **out, const fq_model *model, const fq_recipe *recipe,
@@ -82,7 +90,7 @@ fq_status fq_server_create(fq_server **out, const fq_model *model, const fq_reci
         status = fq_blocks_of_model(model, settings->download.block, &server->download_blocks);
     for (size_t i = 0; status == FQ_OK && i < workers; i++) {
         status = fq_arena_init(&server->arenas[i], coding_bytes(&recipe->upload, size, server->upload_blocks.n));
-        if (status == FQ_OK && (server->decoded[i] = new_vectors(algorithm->n_up, size)) == NULL)
+        if (status == FQ_OK && (server->decoded[i] = new_vectors(1, scratch_values(server))) == NULL)
             status = fq_fail(FQ_ENOMEM, "no memory to decode updates");
     }
     if (status == FQ_OK)

@@ -44,7 +44,7 @@ struct fq_server {
     /* scratch */
     size_t     workers;
     fq_arena  *arenas;      /* [workers] */
-    float    **decoded;     /* [workers] of [FQ_MAX_VECTORS * P] */
+    float    **decoded;     /* [workers] of [n_up * P], or of [cohort] if that is more */
     float     *mean, *extra, *old_w; /* [P] */
     float     *old_vectors;
 };

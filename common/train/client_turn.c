@@ -26,7 +26,7 @@ struct fq_worker {
     float           *views[FQ_MAX_METHODS]; /* [P] weights as each method shows them; NULL: as it got them */
     float           *delta;      /* [P] */
     float           *extra;      /* [P] second vector of the update, or NULL */
-    float           *sent;       /* [P] error feedback: what the server will decode, or NULL */
+    float           *sent;       /* [P] what the server will decode of a vector, or NULL if no one here cares */
     float           *state;      /* [vectors * P] the client's new state until the turn has succeeded */
     uint64_t         passes;
 };
@@ -48,10 +48,12 @@ static fq_status lay_out(fq_worker *worker) {
     const fq_recipe *recipe = worker->recipe;
     fq_arena        *arena = &worker->arena;
     size_t           size = fq_model_size(model), trainable = fq_model_trainable(model);
-    FQ_TRY(fq_workspace_create(&worker->workspace, model, (size_t)recipe->batch, true, wants_sites(recipe), arena));
-    worker->labels = FQ_ARENA_NEW(arena, uint16_t, (size_t)recipe->batch);
+    /* No minibatch is larger than the largest client. */
+    size_t batch = (size_t)recipe->batch < worker->max_examples ? (size_t)recipe->batch : worker->max_examples;
+    FQ_TRY(fq_workspace_create(&worker->workspace, model, batch, true, wants_sites(recipe), arena));
+    worker->labels = FQ_ARENA_NEW(arena, uint16_t, batch);
     worker->order = FQ_ARENA_NEW(arena, uint32_t, worker->max_examples);
-    worker->dlogits = FQ_ARENA_NEW(arena, float, fq_model_network(model)->n_classes * fq_lanes((size_t)recipe->batch));
+    worker->dlogits = FQ_ARENA_NEW(arena, float, fq_model_network(model)->n_classes * fq_lanes(batch));
     worker->w = FQ_ARENA_NEW(arena, float, size);
     worker->g = FQ_ARENA_NEW(arena, float, trainable);
     worker->velocity = recipe->momentum > 0.0 ? FQ_ARENA_NEW(arena, float, trainable) : NULL;
@@ -59,7 +61,7 @@ static fq_status lay_out(fq_worker *worker) {
         worker->views[m] = recipe->methods[m]->view_weights == NULL ? NULL : FQ_ARENA_NEW(arena, float, size);
     worker->delta = FQ_ARENA_NEW(arena, float, size);
     worker->extra = recipe->algorithm->n_up > 1 ? FQ_ARENA_NEW(arena, float, size) : NULL;
-    worker->sent = recipe->upload.error_feedback ? FQ_ARENA_NEW(arena, float, size) : NULL;
+    worker->sent = fq_client_state_vectors(recipe) > 0 ? FQ_ARENA_NEW(arena, float, size) : NULL;
     worker->state = FQ_ARENA_NEW(arena, float, size * fq_client_state_vectors(recipe));
     worker->turn_mark = fq_arena_mark(arena);
     /* What a turn takes on top, and gives back. */
@@ -217,7 +219,7 @@ static fq_status train(fq_worker *worker, const fq_plan *plan, const fq_client *
 }
 
 /* Code the vectors of the update. With error feedback the first one is delta plus what earlier rounds owe,
- * and the memory keeps what this coding loses (Seide et al. 2014; spec 5.6). */
+ * and the memory keeps what this coding loses (Seide et al. 2014). */
 static fq_status encode(fq_worker *worker, const fq_plan *plan, const fq_client *client, float *memory,
                         fq_update *out) {
     const fq_coding *upload = &worker->recipe->upload;
@@ -236,10 +238,14 @@ static fq_status encode(fq_worker *worker, const fq_plan *plan, const fq_client 
         for (size_t i = 0; i < size; i++)
             memory[i] = worker->delta[i] - worker->sent[i];
     }
+    if (out->n_vectors > 1) {
+        FQ_TRY(fq_dequantize(&out->vectors[1], worker->blocks, &worker->arena, worker->sent));
+        fq_kernels_get()->axpy(size, 1.0f, worker->sent, worker->state);
+    }
     return FQ_OK;
 }
 
-fq_status fq_client_turn(fq_worker *worker, const fq_plan *plan, fq_client *client, fq_update *out) {
+fq_status fq_client_turn(fq_worker *worker, const fq_plan *plan, const fq_client *client, fq_update *out) {
     const fq_recipe *recipe = worker->recipe;
     size_t           size = fq_model_size(worker->model), vectors = fq_client_state_vectors(recipe);
     assert(plan->model == worker->model && plan->recipe == recipe);
@@ -272,8 +278,11 @@ fq_status fq_client_turn(fq_worker *worker, const fq_plan *plan, fq_client *clie
     if (recipe->algorithm->client_finish != NULL)
         recipe->algorithm->client_finish(&algo, worker->delta, worker->extra);
     float *memory = recipe->upload.error_feedback ? worker->state + recipe->algorithm->n_client * size : NULL;
-    FQ_TRY(encode(worker, plan, client, memory, out));
+    return encode(worker, plan, client, memory, out);
+}
+
+void fq_client_commit(const fq_worker *worker, fq_client *client) {
+    size_t vectors = fq_client_state_vectors(worker->recipe);
     if (vectors > 0)
-        memcpy(client->state, worker->state, vectors * size * sizeof *worker->state);
-    return FQ_OK;
+        memcpy(client->state, worker->state, vectors * fq_model_size(worker->model) * sizeof *worker->state);
 }

@@ -27,9 +27,12 @@ FQ_MUST_CHECK fq_status fq_worker_bytes(const fq_model *model, const fq_recipe *
                                         size_t *bytes);
 
 /* Train on the client's data and encode what changed. `out` points into the worker until its next turn.
- * The client's state is changed only on success.
+ * The client's state stays as it was until fq_client_commit.
  * Errors: FQ_ENONFINITE training diverged; FQ_EINVAL the client has no examples, or more than the worker. */
-FQ_MUST_CHECK fq_status fq_client_turn(fq_worker *worker, const fq_plan *plan, fq_client *client, fq_update *out);
+FQ_MUST_CHECK fq_status fq_client_turn(fq_worker *worker, const fq_plan *plan, const fq_client *client, fq_update *out);
+/* The server has taken the update of this worker's last turn: the client's state moves on with it. After a refusal
+ * it must not, or SCAFFOLD's c_k and the server's c would part, and error feedback would forget what is owed. */
+void fq_client_commit(const fq_worker *worker, fq_client *client);
 
 /* Forward-backward passes that this worker has run; a step is exactly one, whatever the method. */
 uint64_t fq_worker_passes(const fq_worker *worker);

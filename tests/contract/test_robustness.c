@@ -32,8 +32,7 @@ static void begin(rig *r, const fq_robustness *row) {
     FQ_ASSERT_OK(fq_model_create(&r->model, &network, extra, n));
     r->bound = (fq_bound){.method = row,
                           .config = r->config,
-                          .model = r->model,
-                          .first_extra = fq_model_tensor_count(plain)};
+                          .model = r->model};
     fq_model_destroy(&plain);
     r->size = fq_model_size(r->model);
     r->trainable = fq_model_trainable(r->model);

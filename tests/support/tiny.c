@@ -44,7 +44,9 @@ static fq_status take_turn(void *context, size_t task, size_t worker) {
     fq_client  client = {.id = id, .shard = fq_partition_shard(job->tiny->setup.partition, id), .state = job->states[id]};
     fq_update  update;
     FQ_TRY(fq_client_turn(job->workers[worker], &job->plan, &client, &update));
-    return fq_round_accept(job->tiny->server, worker, &update);
+    FQ_TRY(fq_round_accept(job->tiny->server, worker, &update));
+    fq_client_commit(job->workers[worker], &client);
+    return FQ_OK;
 }
 
 void fq_tiny_run(fq_tiny *tiny, uint32_t rounds, size_t workers) {

@@ -40,6 +40,8 @@ static void run_round(federation *f, const fq_algorithm *algorithm, const void *
         if (algorithm->client_finish != NULL)
             algorithm->client_finish(&client, delta, extra);
         for (int i = 0; i < SIZE; i++) {
+            if (algorithm->n_client > 0)
+                f->c_k[k][i] += extra[i]; /* as the client does, whatever the algorithm */
             mean[i] += delta[i] / (float)f->n_clients;
             mean_extra[i] += extra[i] / (float)f->n_clients;
         }

@@ -45,8 +45,7 @@ void rig_init(rig *r, const fq_network *network, const fq_robustness *method, co
     r->g = calloc(r->size, sizeof *r->g);
     r->bound = (fq_bound){.method = method,
                           .config = config,
-                          .model = r->model,
-                          .first_extra = fq_model_tensor_count(plain)};
+                          .model = r->model};
     fq_model_destroy(&plain);
     fq_model_init(r->model, 7, r->w);
     if (method->init_extra != NULL)

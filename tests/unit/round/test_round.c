@@ -9,7 +9,7 @@
 #define YAML                                                                                                         \
     "seed: 5\ndata: {set: synthetic, clients: 6, features: 10, classes: 3, examples: 20, test_examples: 16}\n"        \
     "model:\n- {layer: dense, out: 3}\n"                                                                             \
-    "train: {clients_per_round: 3}\naggregate: {max_value: 8, max_examples: 50}\n"
+    "train: {clients_per_round: 3}\naggregate: {max_value: 8, max_examples: 250}\n"
 
 typedef struct open_round {
     fq_tiny  tiny;
@@ -94,8 +94,8 @@ static void test_refusals(void) {
     update = update_of(&r, 1, 10);
     update.round = 7;
     FQ_ASSERT_FAILS(fq_round_accept(server, 0, &update), FQ_ESTALE, "round 7 in round 0");
-    update = update_of(&r, 1, 51);
-    FQ_ASSERT_FAILS(fq_round_accept(server, 0, &update), FQ_ELIMIT, "claims 51 examples");
+    update = update_of(&r, 1, 251);
+    FQ_ASSERT_FAILS(fq_round_accept(server, 0, &update), FQ_ELIMIT, "claims 251 examples");
     update = update_of(&r, 1, 0);
     FQ_ASSERT_FAILS(fq_round_accept(server, 0, &update), FQ_ELIMIT, "claims 0 examples");
     update = update_of(&r, 1, 10);
@@ -170,6 +170,23 @@ static void test_rounds_do_not_overlap(void) {
     CU_ASSERT_FALSE(summary.applied);
     FQ_ASSERT_FAILS(fq_round_open(r.tiny.server, r.cohort, 4, 100, &plan), FQ_EINVAL, "a cohort of 4");
     end(&r);
+}
+
+/* More clients in a round than the model has values: the columns of the robust aggregators are longer than it. */
+static void test_a_cohort_larger_than_the_model(void) {
+    for (size_t row = 0; fq_aggregators[row] != NULL; row++) {
+        char    yaml[512];
+        fq_tiny tiny;
+        snprintf(yaml, sizeof yaml,
+                 "data: {set: synthetic, clients: 60, features: 4, classes: 2, examples: 5, test_examples: 8}\n"
+                 "model:\n- {layer: dense, out: 2}\ntrain: {clients_per_round: 60}\naggregate: {method: %s}\n",
+                 fq_aggregators[row]->name);
+        fq_tiny_create(&tiny, yaml);
+        CU_ASSERT_TRUE(fq_model_size(tiny.setup.model) < 60);
+        fq_tiny_run(&tiny, 2, 2);
+        CU_ASSERT_EQUAL(fq_server_round(tiny.server), 2);
+        fq_tiny_destroy(&tiny);
+    }
 }
 
 /* ---- checkpoint ---- */
@@ -259,6 +276,7 @@ int main(void) {
         {"claims beyond the round's examples", test_claims_beyond_the_rounds_examples},
         {"too few updates change nothing", test_too_few_updates_change_nothing},
         {"rounds do not overlap", test_rounds_do_not_overlap},
+        {"a cohort larger than the model", test_a_cohort_larger_than_the_model},
         {"a checkpoint goes on to the same weights", test_a_checkpoint_goes_on_to_the_same_weights},
         {"client states survive", test_client_states_survive},
         {"damage is found", test_damage_is_found},

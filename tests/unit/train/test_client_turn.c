@@ -235,6 +235,7 @@ static void test_error_feedback_telescopes(void) {
         for (size_t i = 0; i < size; i++)
             balance[i] += (double)delta[i];
         FQ_ASSERT_OK(fq_client_turn(t.worker, &t.plan, &t.client, &update));
+        fq_client_commit(t.worker, &t.client);
         FQ_ASSERT_OK(fq_dequantize(&update.vectors[0], blocks, &arena, sent));
         for (size_t i = 0; i < size; i++)
             balance[i] -= (double)sent[i];
@@ -255,6 +256,36 @@ static void test_error_feedback_telescopes(void) {
     turn_end(&t);
 }
 
+/* A refused update must not move what the client keeps; an accepted one moves SCAFFOLD's c_k by exactly what the
+ * server decodes, however coarse the coding. */
+static void test_state_moves_with_the_server(void) {
+    turn      t;
+    fq_update update;
+    turn_begin(&t, "train: {clients_per_round: 1, batch: 8, algorithm: scaffold}\nupload: {quantizer: uniform, bits: 2}\n");
+    size_t    size = fq_model_size(t.tiny.setup.model), moved = 0;
+    float    *state = calloc(size, sizeof *state), *sent = malloc(size * sizeof *sent);
+    fq_blocks blocks;
+    fq_arena  arena;
+    FQ_ASSERT_OK(fq_blocks_of_model(t.tiny.setup.model, 0, &blocks));
+    FQ_ASSERT_OK(fq_arena_init(&arena, 1 << 20));
+    t.client.state = state;
+    FQ_ASSERT_OK(fq_client_turn(t.worker, &t.plan, &t.client, &update));
+    for (size_t i = 0; i < size; i++)
+        moved += state[i] != 0.0f;
+    CU_ASSERT_EQUAL(moved, 0);
+    fq_client_commit(t.worker, &t.client);
+    FQ_ASSERT_OK(fq_dequantize(&update.vectors[1], blocks, &arena, sent));
+    CU_ASSERT_EQUAL(memcmp(state, sent, size * sizeof *sent), 0);
+    for (size_t i = 0; i < size; i++)
+        moved += state[i] != 0.0f;
+    CU_ASSERT_TRUE(moved > 0);
+    free(state);
+    free(sent);
+    fq_blocks_free(&blocks);
+    fq_arena_fini(&arena);
+    turn_end(&t);
+}
+
 int main(void) {
     static const fq_case cases[] = {
         {"reductions to FedAvg", test_reductions_to_fedavg},
@@ -266,6 +297,7 @@ int main(void) {
         {"one client with the full batch is one step", test_one_client_full_batch_is_one_step},
         {"divergence is a status", test_divergence_is_a_status},
         {"error feedback telescopes", test_error_feedback_telescopes},
+        {"state moves with the server", test_state_moves_with_the_server},
         {NULL, NULL},
     };
     return fq_run_suite("client turn", cases);
