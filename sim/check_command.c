@@ -18,9 +18,9 @@ static void print_text(const char *label, const fq_experiment *e, const fq_sim_e
     printf("clients       %" PRIu64 ", %lld a round, the largest with %" PRIu64 " examples\n", s->clients,
            (long long)e->train.clients_per_round, s->examples_largest);
     printf("memory        %.1f MiB of %.0f available: workers %.1f, server %.1f, evaluation %.1f, clients' states %.1f, "
-           "partition %.1f\n",
+           "data %.1f, cohort %.1f, checkpoint %.1f\n",
            mib(s->total), mib(s->available), mib(s->workers), mib(s->server), mib(s->evaluator), mib(s->client_states),
-           mib(s->dataset_and_partition));
+           mib(s->dataset_and_partition), mib(s->cohort), mib(s->checkpoint));
     printf("bytes a round %.3f MiB up, %.3f MiB down\n", (double)s->bytes_up * 0x1p-20, (double)s->bytes_down * 0x1p-20);
     printf("exact sums    %d bits after the point\n", s->sum_bits);
     printf("time          %.0f steps a round at %.3f ms, %" PRIu64 " evaluations at %.2f s: about %.0f s in all\n",
@@ -81,11 +81,13 @@ int fq_sim_check_command(const fq_cli *cli, const char *command_line) {
     if (status == FQ_OK) {
         code = FQ_EXIT_OK;
         if (fq_cli_has(cli, "json")) {
-            json_dumpf(array, stdout, JSON_INDENT(2));
+            json_dumpf(array, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(15));
             putchar('\n');
         }
     } else {
         (void)fq_sim_failed(cli);
+        if (status == FQ_EINVAL)
+            code = FQ_EXIT_USAGE;
     }
     json_decref(array);
     fq_pool_destroy(&pool);

@@ -100,8 +100,12 @@ static fq_status load_settings(const fq_cli *cli, evaluation *eval, const char *
     for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++)
         if (fq_cli_has(cli, lists[i][0]))
             FQ_TRY(set_list(document, lists[i][1], fq_cli_text(cli, lists[i][0], "")));
-    for (size_t i = 0; i < fq_cli_count(cli, "set"); i++)
-        FQ_TRY(fq_document_set(document, fq_cli_nth(cli, "set", i)));
+    for (size_t i = 0; i < fq_cli_count(cli, "set"); i++) {
+        const char *assignment = fq_cli_nth(cli, "set", i);
+        if (strncmp(assignment, "data.", 5) != 0 && strncmp(assignment, "evaluate.", 9) != 0)
+            return fq_fail(FQ_EINVAL, "--set %s: an evaluation has settings under data and evaluate only", assignment);
+        FQ_TRY(fq_document_set(document, assignment));
+    }
     eval->experiment = malloc(sizeof *eval->experiment);
     if (eval->experiment == NULL)
         return fq_fail(FQ_ENOMEM, "no memory for the settings");
@@ -165,7 +169,7 @@ static void print_json(const evaluation *eval) {
     json_t *root = json_pack("{s:s, s:I, s:s, s:o}", "data", fq_dataset_name(eval->dataset), "test_examples",
                              (json_int_t)fq_dataset_test_count(eval->dataset), "granularity",
                              fq_granularity_names[eval->experiment->evaluate.granularity], "figures", figures);
-    json_dumpf(root, stdout, JSON_INDENT(2));
+    json_dumpf(root, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(15));
     putchar('\n');
     json_decref(root);
 }

@@ -20,7 +20,6 @@ static const fq_option run_options[] = {
     {"transport", 't', "NAME", false,
      "direct, or loopback: every message is made into bytes and read back, as a network would carry it. The same result"},
     {"csv", 0, "FILE", false, "Also write all figures as CSV"},
-    {"json", 0, NULL, false, "Print the results as JSON instead of a table"},
     {"quiet", 'q', NULL, false, "No progress"},
     {0},
 };
@@ -48,7 +47,6 @@ static const fq_option eval_options[] = {
     {"ranges", 'r', "RULES", false, "Range rules of the weights: mse, minmax, percentile, gauss; default: mse"},
     {"set", 's', "KEY=VALUE", true, "Override any setting under data or evaluate"},
     {"workers", 'j', "N", false, "Worker threads; default: one per processor"},
-    {"json", 0, NULL, false, "Print JSON"},
     {0},
 };
 static const fq_example eval_examples[] = {
@@ -65,7 +63,6 @@ static const char *const eval_description[] = {
 static const fq_option report_options[] = {
     {"output", 'o', "FILE", false, "The report; default: report.html"},
     {"csv", 0, "FILE", false, "Also write all figures as CSV"},
-    {"json", 0, NULL, false, "Print the collected results as JSON"},
     {0},
 };
 static const fq_example report_examples[] = {
@@ -82,7 +79,6 @@ static const fq_option check_options[] = {
     {"set", 's', "KEY=VALUE", true, "Override a setting"},
     {"seed", 0, "N", false, "Override the seed"},
     {"workers", 'j', "N", false, "Worker threads to plan for"},
-    {"json", 0, NULL, false, "Print JSON"},
     {0},
 };
 static const char *const check_description[] = {
@@ -91,7 +87,7 @@ static const char *const check_description[] = {
     NULL,
 };
 
-static const fq_option list_options[] = {{"json", 0, NULL, false, "Print JSON"}, {0}};
+static const fq_option list_options[] = {{0}};
 static const char *const list_description[] = {
     "Lists what settings can name. KIND is one of models, datasets, algorithms, robustness, ranges, quantizers, "
     "aggregators, layers, kernels; `settings` prints docs/settings.md.",
@@ -109,6 +105,7 @@ static const fq_command commands[] = {
 static fq_sim_command *const functions[] = {fq_sim_run_command, fq_sim_eval_command, fq_sim_report_command,
                                             fq_sim_check_command, fq_sim_list_command};
 
+static const fq_option program_options[] = {{"json", 0, NULL, false, "Print results as JSON, in place of text"}, {0}};
 static const char *const program_description[] = {
     "fedq trains neural networks by federated averaging so that one model stays accurate at every bit-width. fedq-sim "
     "simulates the clients on this machine.",
@@ -122,7 +119,7 @@ static const char *const environment[] = {
 };
 static const char *const exit_status[] = {
     "0\tSuccess",
-    "1\tFailed; the reason is on standard error",
+    "1\tFailed or interrupted; the reason is on standard error",
     "2\tWrong usage or wrong settings",
     NULL,
 };
@@ -134,6 +131,7 @@ static const fq_program program = {.name = "fedq-sim",
                                    .summary = "federated training for every bit-width, simulated",
                                    .description = program_description,
                                    .commands = commands,
+                                   .options = program_options,
                                    .sections = sections};
 
 int fq_sim_failed(const fq_cli *cli) {
@@ -162,7 +160,8 @@ static void catch_signals(void) {
     sigemptyset(&action.sa_mask);
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
-    signal(SIGPIPE, SIG_IGN);
+    signal(SIGPIPE, SIG_IGN); /* writing to a reader that left, or past a file-size limit, is an error that we report */
+    signal(SIGXFSZ, SIG_IGN);
 }
 
 static char *join(int argc, char **argv) {
@@ -178,6 +177,7 @@ static char *join(int argc, char **argv) {
     return line;
 }
 
+/* The parser stops at --version; --json may come on either side of it. */
 static int print_version(int argc, char **argv) {
     bool json = false;
     for (int i = 1; i < argc; i++)
@@ -205,7 +205,7 @@ int main(int argc, char **argv) {
         code = FQ_EXIT_OK;
     if (outcome == FQ_CLI_VERSION)
         code = print_version(argc, argv);
-    if (outcome == FQ_CLI_COMMAND && fq_kernels_check() != FQ_OK) {
+    if (outcome == FQ_CLI_COMMAND && (fq_kernels_check() != FQ_OK || fq_gemm_check() != FQ_OK)) {
         fprintf(stderr, "%s: %s\n", program.name, fq_status_text());
     } else if (outcome == FQ_CLI_COMMAND) {
         char *line = join(argc, argv);

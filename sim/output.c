@@ -1,6 +1,11 @@
 #include "sim/output.h"
 
+#include <errno.h>
+#include <limits.h>
 #include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "report/report.h"
@@ -19,9 +24,41 @@ static fq_status put(const fq_report *report, part_function *part, const char *p
     return status;
 }
 
+/* A page may replace a page, and nothing else. */
+static fq_status check_page(const char *path) {
+    static const char begin[] = "<!doctype html>";
+    char              found[sizeof begin] = "";
+    FILE             *file = fopen(path, "re");
+    if (file == NULL)
+        return FQ_OK;
+    size_t n = fread(found, 1, sizeof begin - 1, file);
+    fclose(file);
+    if (n > 0 && strcmp(found, begin) != 0)
+        return fq_fail(FQ_ESTATE, "%s is there and is not a report; -o FILE names another", path);
+    return FQ_OK;
+}
+
+/* The file is replaced as a whole, so its folder must be there and be writable. */
+fq_status fq_sim_output_check(const fq_cli *cli) {
+    const char *path = fq_cli_text(cli, "csv", NULL);
+    char        folder[PATH_MAX] = ".";
+    struct stat info;
+    if (path == NULL)
+        return FQ_OK;
+    const char *slash = strrchr(path, '/');
+    if (slash != NULL && snprintf(folder, sizeof folder, "%.*s", (int)(slash - path) + 1, path) >= PATH_MAX)
+        return fq_fail(FQ_EINVAL, "--csv: path too long");
+    if (stat(path, &info) == 0 && !S_ISREG(info.st_mode))
+        return fq_fail(FQ_EIO, "--csv: %s is there and is not a regular file", path);
+    if (access(folder, W_OK | X_OK) != 0)
+        return fq_fail(FQ_EIO, "--csv: cannot write %s: %s", path, strerror(errno));
+    return FQ_OK;
+}
+
 fq_status fq_sim_output(const fq_cli *cli, const char *const *folders, size_t n, const char *page) {
     fq_report *report = NULL;
     fq_status  status;
+    FQ_GO(status, check_page(page));
     FQ_GO(status, fq_report_create(&report, folders, n));
     FQ_GO(status, put(report, fq_report_page, page));
     if (fq_cli_has(cli, "csv"))

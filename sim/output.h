@@ -4,6 +4,9 @@
 
 #include "base/cli.h"
 
+/* Before long work: can --csv be written? */
+FQ_MUST_CHECK fq_status fq_sim_output_check(const fq_cli *cli);
+
 /* Honours --csv and --json of `cli`. */
 FQ_MUST_CHECK fq_status fq_sim_output(const fq_cli *cli, const char *const *folders, size_t n, const char *page);
 

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/file.h"
 #include "sim/commands.h"
@@ -13,7 +14,20 @@ typedef struct folder_list {
     char **v;
 } folder_list;
 
+/* Is this folder, by whatever name, in the list? */
+static bool has(const folder_list *list, const char *path) {
+    struct stat wanted, other;
+    if (stat(path, &wanted) != 0)
+        return false;
+    for (size_t i = 0; i < list->n; i++)
+        if (stat(list->v[i], &other) == 0 && other.st_dev == wanted.st_dev && other.st_ino == wanted.st_ino)
+            return true;
+    return false;
+}
+
 static fq_status append(folder_list *list, const char *path) {
+    if (has(list, path))
+        return FQ_OK;
     if (list->n == list->capacity) {
         size_t capacity = list->capacity == 0 ? 16 : 2 * list->capacity;
         char **more = realloc(list->v, capacity * sizeof *more);
@@ -45,7 +59,8 @@ static fq_status add_operand(folder_list *list, const char *operand) {
     for (int i = 0; i < n; i++) {
         char path[PATH_MAX];
         bool fits = snprintf(path, sizeof path, "%s/%s", operand, entries[i]->d_name) < (int)sizeof path;
-        if (status == FQ_OK && fits && entries[i]->d_name[0] != '.' && holds_run(path))
+        bool self = strcmp(entries[i]->d_name, ".") == 0 || strcmp(entries[i]->d_name, "..") == 0;
+        if (status == FQ_OK && fits && !self && holds_run(path))
             status = append(list, path);
         free(entries[i]);
     }

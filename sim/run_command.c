@@ -49,6 +49,8 @@ static fq_status name_folders(run_job *job) {
                               run->label[0] == '\0' ? e->head.name : run->label, seed);
         if (length >= PATH_MAX)
             return fq_fail(FQ_EINVAL, "the name of a run's folder is too long");
+        if (!fq_cli_has(cli, "resume") && !fq_cli_has(cli, "force"))
+            FQ_TRY(fq_sim_check_folder(job->folders[i]));
         for (size_t k = 0; k < i; k++)
             if (strcmp(job->folders[k], job->folders[i]) == 0)
                 return fq_fail(FQ_EINVAL, "two runs of the sweep would share the folder %s; give them names under "
@@ -92,6 +94,11 @@ static fq_status report(run_job *job) {
     snprintf(page, sizeof page, "%s/report.html", job->folder);
     fq_status status = fq_sim_output(job->cli, folders, job->sweep.n, page);
     free(folders);
+    for (size_t i = 0; i < job->sweep.n; i++)
+        if (job->results[i].n_unapplied > 0)
+            fprintf(stderr, "fedq-sim run: warning: %s: in %u of %u rounds fewer updates than aggregate.min_clients were "
+                            "accepted, and the model stayed as it was\n",
+                    job->folders[i], job->results[i].n_unapplied, job->results[i].rounds);
     if (status != FQ_OK || fq_cli_has(job->cli, "json"))
         return status;
     for (size_t i = 0; i < job->sweep.n; i++) {
@@ -103,11 +110,35 @@ static fq_status report(run_job *job) {
     return FQ_OK;
 }
 
-/* What to type to go on: the command as it was, with --resume. */
+/* A word as a shell takes it. */
+static void print_quoted(const char *word) {
+    static const char safe[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+=./,:@%";
+    if (word[0] != '\0' && word[strspn(word, safe)] == '\0') {
+        fputs(word, stderr);
+        return;
+    }
+    fputc('\'', stderr);
+    for (const char *at = word; *at != '\0'; at++)
+        fputs(*at == '\'' ? "'\\''" : (const char[]){*at, '\0'}, stderr);
+    fputc('\'', stderr);
+}
+
+/* What to type to go on: the command as it was, with --resume in place of --force. */
 static void explain_resume(const run_job *job) {
-    bool already = fq_cli_has(job->cli, "resume") || fq_cli_has(job->cli, "force");
-    fprintf(stderr, "fedq-sim run: %s; all rounds so far are saved; go on with: %s%s\n", fq_status_text(),
-            job->command_line, already ? "" : " --resume");
+    const fq_cli *cli = job->cli;
+    fprintf(stderr, "fedq-sim run: %s; all rounds so far are saved; go on with: fedq-sim run ", fq_status_text());
+    print_quoted(cli->operands[0]);
+    for (size_t i = 0; i < cli->n_values; i++) {
+        const fq_cli_value *value = &cli->values[i];
+        if (strcmp(value->option->name, "force") == 0 || strcmp(value->option->name, "resume") == 0)
+            continue;
+        fprintf(stderr, " --%s", value->option->name);
+        if (value->text != NULL) {
+            fputc(' ', stderr);
+            print_quoted(value->text);
+        }
+    }
+    fputs(" --resume\n", stderr);
 }
 
 static fq_status read_transport(const fq_cli *cli, fq_transport *out) {
@@ -144,6 +175,7 @@ static int run(run_job *job) {
     if (job->experiment == NULL || job->folders == NULL || job->results == NULL)
         FQ_GO(status, fq_fail(FQ_ENOMEM, "no memory for %zu runs", job->sweep.n));
     FQ_GO(status, name_folders(job));
+    FQ_GO(status, fq_sim_output_check(cli));
     FQ_GO(status, fq_pool_create(&job->pool, workers));
     FQ_GO(status, run_all(job));
     FQ_GO(status, report(job));
@@ -154,7 +186,8 @@ done:
         explain_resume(job);
     else
         (void)fq_sim_failed(cli);
-    return FQ_EXIT_FAILED;
+    /* Some settings show their faults only with the data and the model at hand. */
+    return status == FQ_EINVAL ? FQ_EXIT_USAGE : FQ_EXIT_FAILED;
 }
 
 int fq_sim_run_command(const fq_cli *cli, const char *command_line) {

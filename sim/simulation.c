@@ -63,33 +63,53 @@ typedef struct simulation {
 } simulation;
 
 /* ---- files ---- */
+static void join_path(const char *folder, const char *name, char out[PATH_MAX]) {
+    snprintf(out, PATH_MAX, "%s/%s", folder, name);
+}
+
 static void path_of(const simulation *sim, const char *name, char out[PATH_MAX]) {
-    snprintf(out, PATH_MAX, "%s/%s", sim->options->folder, name);
+    join_path(sim->options->folder, name, out);
+}
+
+fq_status fq_sim_check_folder(const char *folder) {
+    static const char *const files[] = {"checkpoint.fq", "run.db", "model.fq"};
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+        char path[PATH_MAX];
+        join_path(folder, files[i], path);
+        if (fq_file_exists(path))
+            return fq_fail(FQ_ESTATE,
+                           "%s already holds a run; --resume goes on with it, --force replaces it, --out DIR writes "
+                           "elsewhere",
+                           folder);
+    }
+    return FQ_OK;
+}
+
+/* Remove all that a run leaves, before anything of the new one is written. */
+static fq_status clear_folder(const simulation *sim) {
+    static const char *const files[] = {"checkpoint.fq", "model.fq",   "run.db",       "run.db-wal",
+                                        "run.db-shm",    "report.html", "settings.yaml"};
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+        char path[PATH_MAX];
+        path_of(sim, files[i], path);
+        if (unlink(path) != 0 && errno != ENOENT)
+            return fq_fail(FQ_EIO, "cannot remove %s: %s", path, strerror(errno));
+    }
+    return FQ_OK;
 }
 
 /* One process at a time in a folder; the lock goes with the process, however it ends. */
 static fq_status take_folder(simulation *sim) {
     const char *folder = sim->options->folder;
-    char        checkpoint[PATH_MAX], database[PATH_MAX], model[PATH_MAX];
     FQ_TRY(fq_folder_make(folder));
     sim->lock = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (sim->lock < 0)
         return fq_fail(FQ_EIO, "cannot open folder %s: %s", folder, strerror(errno));
     if (flock(sim->lock, LOCK_EX | LOCK_NB) != 0)
         return fq_fail(FQ_ESTATE, "%s is in use by another process", folder);
-    path_of(sim, "checkpoint.fq", checkpoint);
-    path_of(sim, "run.db", database);
-    path_of(sim, "model.fq", model);
-    bool there = fq_file_exists(checkpoint) || fq_file_exists(database) || fq_file_exists(model);
-    if (there && sim->options->existing == FQ_EXISTING_REFUSE)
-        return fq_fail(FQ_ESTATE,
-                       "%s already holds a run; --resume goes on with it, --force replaces it, --out DIR writes elsewhere",
-                       folder);
-    if (sim->options->existing == FQ_EXISTING_REPLACE) {
-        unlink(checkpoint);
-        unlink(model);
-    }
-    return FQ_OK;
+    if (sim->options->existing == FQ_EXISTING_REFUSE)
+        return fq_sim_check_folder(folder);
+    return sim->options->existing == FQ_EXISTING_REPLACE ? clear_folder(sim) : FQ_OK;
 }
 
 static fq_status write_settings(const simulation *sim) {
@@ -106,12 +126,67 @@ static fq_status write_settings(const simulation *sim) {
 static fq_status save_checkpoint(simulation *sim, bool durable) {
     char path[PATH_MAX], note[FQ_NOTE_BYTES];
     path_of(sim, "checkpoint.fq", path);
-    snprintf(note, sizeof note, "best %.17g stale %" PRId64, sim->best, sim->stale);
+    snprintf(note, sizeof note, "%.17g %" PRId64, sim->best, sim->stale);
     fq_buffer bytes = {0};
     fq_status status = fq_checkpoint_encode(sim->server, sim->experiment->hash, &sim->states, note, &bytes);
     if (status == FQ_OK)
         status = fq_file_replace(path, (fq_cbytes){bytes.data, bytes.size}, durable);
     fq_buffer_fini(&bytes);
+    return status;
+}
+
+/* The progress of early stopping, as save_checkpoint notes it: "BEST STALE". */
+static fq_status read_note(simulation *sim, const char *note) {
+    char *middle, *end;
+    sim->best = strtod(note, &middle);
+    sim->stale = strtoll(middle, &end, 10);
+    if (middle == note || end == middle || *end != '\0')
+        return fq_fail(FQ_EPROTO, "its note '%.40s' is not ours", note);
+    return FQ_OK;
+}
+
+/* Takes the first line off a text; false at its end. */
+static bool next_line(fq_cbytes *text, fq_cbytes *line) {
+    if (text->size == 0)
+        return false;
+    const unsigned char *end = memchr(text->data, '\n', text->size);
+    size_t               length = end == NULL ? text->size : (size_t)(end - text->data);
+    *line = (fq_cbytes){text->data, length};
+    length += end != NULL;
+    *text = (fq_cbytes){text->data + length, text->size - length};
+    return true;
+}
+
+/* Fails with the first line that differs between settings.yaml of the run and the settings at hand: both are resolved,
+ * so their keys come in one order. A key of a section is shown with the section's name before it. */
+static fq_status explain_other_settings(const simulation *sim) {
+    char      path[PATH_MAX];
+    fq_cbytes file = {0}, section = {0}, old, now, a, b;
+    fq_buffer yaml = {0};
+    path_of(sim, "settings.yaml", path);
+    fq_status status;
+    FQ_GO(status, fq_file_read(path, 1 << 20, &file));
+    FQ_GO(status, fq_experiment_write(sim->experiment, &yaml));
+    old = file;
+    now = (fq_cbytes){yaml.data, yaml.size};
+    while (next_line(&old, &a) && next_line(&now, &b)) {
+        if (a.size != b.size || memcmp(a.data, b.data, a.size) != 0) {
+            bool inside = a.size > 0 && a.data[0] == ' ';
+            while (a.size > 0 && *a.data == ' ')
+                a = (fq_cbytes){a.data + 1, a.size - 1};
+            while (b.size > 0 && *b.data == ' ')
+                b = (fq_cbytes){b.data + 1, b.size - 1};
+            FQ_GO(status, fq_fail(FQ_ESTALE, "%s: the run has other settings: %.*s%s'%.*s', here '%.*s'", path,
+                                  inside ? (int)section.size : 0, (const char *)section.data, inside ? " " : "",
+                                  (int)a.size, (const char *)a.data, (int)b.size, (const char *)b.data));
+        }
+        if (a.size > 0 && a.data[0] != ' ')
+            section = a;
+    }
+    status = fq_fail(FQ_ESTALE, "%s: the run has other settings than these", path);
+done:
+    free((void *)(uintptr_t)file.data);
+    fq_buffer_fini(&yaml);
     return status;
 }
 
@@ -124,8 +199,17 @@ static fq_status load_checkpoint(simulation *sim) {
     FQ_TRY(fq_file_read(path, SIZE_MAX / 2, &bytes));
     fq_status status = fq_checkpoint_decode(bytes, sim->server, sim->experiment->hash, &sim->states, note);
     free((void *)(uintptr_t)bytes.data);
-    if (status == FQ_OK && sscanf(note, "best %lf stale %" SCNd64, &sim->best, &sim->stale) != 2)
-        status = fq_fail(FQ_EPROTO, "the checkpoint's note is not ours");
+    if (status == FQ_OK)
+        status = read_note(sim, note);
+    if (status == FQ_ESTALE) {
+        char settings[PATH_MAX];
+        path_of(sim, "settings.yaml", settings);
+        if (fq_file_exists(settings))
+            return explain_other_settings(sim);
+    }
+    if (status == FQ_OK && fq_server_round(sim->server) > (uint32_t)sim->experiment->train.rounds)
+        status = fq_fail(FQ_EINVAL, "the checkpoint is of round %" PRIu32 ", past train.rounds, which is %lld",
+                         fq_server_round(sim->server), (long long)sim->experiment->train.rounds);
     if (status != FQ_OK)
         fq_add_context("%s", path);
     return status;
@@ -231,6 +315,8 @@ static fq_status train_client(void *context, size_t task, size_t worker) {
         status = fq_link_send(sim->link, worker, &update, &arrived, &row->bytes_up);
         if (status == FQ_OK)
             status = fq_round_accept(sim->server, worker, &arrived);
+        if (status == FQ_OK)
+            fq_client_commit(sim->workers[worker], &client);
     } else if (status != FQ_ENONFINITE) {
         return status; /* not the client's doing */
     }
@@ -261,10 +347,13 @@ static uint64_t begin_rows(simulation *sim, size_t n) {
 }
 
 static fq_status explain_divergence(const simulation *sim, uint32_t round, size_t n) {
+    size_t too_large = 0;
+    for (size_t i = 0; i < n; i++)
+        too_large += strcmp(sim->rows[i].verdict, fq_status_name(FQ_ELIMIT)) == 0;
     return fq_fail(FQ_ENONFINITE,
-                   "round %" PRIu32 ": training diverged, all %zu updates were refused (%s); lower train.rate or set "
-                   "train.clip_norm",
-                   round, n, sim->rows[0].verdict);
+                   "round %" PRIu32 ": all %zu updates were refused, %zu for values beyond aggregate.max_value (%g), %zu "
+                   "because training diverged; lower train.rate or set train.clip_norm",
+                   round, n, too_large, sim->experiment->aggregate.max_value, n - too_large);
 }
 
 /* Train, combine, and fill in the round's row, but for evaluation and saving. */
@@ -294,7 +383,7 @@ static fq_status run_round(simulation *sim, fq_round_row *row, fq_round_summary 
                           .n_refused = (uint32_t)(n - summary->n_accepted),
                           .loss = summary->loss,
                           .drift = summary->drift,
-                          .update_norm = summary->update_norm,
+                          .update_norm = summary->applied ? summary->update_norm : (double)NAN,
                           .bytes_down_raw = n * n_down * vector,
                           .bytes_down = n * down,
                           .seconds_train = trained - began,
@@ -366,10 +455,12 @@ static fq_status run_rounds(simulation *sim, bool *stopped) {
         row.seconds_evaluate = fq_now() - began;
         row.seconds_save = saved; /* of the round before: this one's is not over yet */
         began = fq_now();
-        /* The database first: on resume it may know a round more than the checkpoint, never one less. */
+        /* The database first, and as durable as the checkpoint: on resume, after a power cut too, it may know more
+         * rounds than the checkpoint, never fewer. */
+        bool durable = began - sim->last_sync > SYNC_SECONDS;
+        FQ_TRY(fq_store_set_durable(sim->store, durable));
         FQ_TRY(fq_store_put_round(sim->store, &row, sim->rows, (size_t)e->train.clients_per_round, sim->figures,
                                   sim->n_figures, sim->tensors, due ? sim->n_tensors : 0));
-        bool durable = began - sim->last_sync > SYNC_SECONDS;
         FQ_TRY(save_checkpoint(sim, durable));
         if (durable)
             sim->last_sync = fq_now();
@@ -383,15 +474,28 @@ static fq_status run_rounds(simulation *sim, bool *stopped) {
 
 /* ---- memory ---- */
 static size_t available_memory(void) {
+    static const char key[] = "MemAvailable:";
     FILE  *file = fopen("/proc/meminfo", "re");
     char   line[128];
     size_t kib = 0;
-    while (file != NULL && fgets(line, sizeof line, file) != NULL)
-        if (sscanf(line, "MemAvailable: %zu kB", &kib) == 1)
-            break;
+    while (file != NULL && kib == 0 && fgets(line, sizeof line, file) != NULL)
+        if (strncmp(line, key, sizeof key - 1) == 0)
+            kib = strtoull(line + sizeof key - 1, NULL, 10);
     if (file != NULL)
         fclose(file);
     return kib == 0 ? SIZE_MAX : kib * 1024;
+}
+
+/* The examples, a byte for each value (float sets take four), as far as they are in memory at all: a mapped file
+ * can be dropped and read again. */
+static size_t dataset_bytes(const fq_dataset *set) {
+    fq_shape shape = fq_dataset_shape(set);
+    return (fq_dataset_train_count(set) + fq_dataset_test_count(set)) * shape.c * shape.h * shape.w;
+}
+
+/* a + b, at most SIZE_MAX. */
+static size_t add_bytes(size_t a, size_t b) {
+    return a > SIZE_MAX - b ? SIZE_MAX : a + b;
 }
 
 static fq_status estimate_memory(const simulation *sim, fq_sim_estimate *estimate) {
@@ -399,7 +503,10 @@ static fq_status estimate_memory(const simulation *sim, fq_sim_estimate *estimat
     size_t               worker;
     FQ_TRY(fq_worker_bytes(sim->setup.model, &e->recipe, sim->setup.max_examples, &worker));
     size_t vectors = fq_client_state_vectors(&e->recipe), size = fq_model_size(sim->setup.model);
-    *estimate = (fq_sim_estimate){.dataset_and_partition = fq_partition_bytes(sim->setup.partition),
+    size_t cohort = (size_t)e->train.clients_per_round;
+    *estimate = (fq_sim_estimate){.dataset_and_partition = fq_partition_bytes(sim->setup.partition) +
+                                                           dataset_bytes(sim->setup.dataset),
+                                  .cohort = cohort * (sizeof *sim->cohort + sizeof *sim->turns + sizeof *sim->rows),
                                   .workers = worker * sim->n_workers,
                                   .server = fq_server_bytes(sim->setup.model, &e->recipe, &e->server, sim->n_workers),
                                   .available = available_memory()};
@@ -408,15 +515,23 @@ static fq_status estimate_memory(const simulation *sim, fq_sim_estimate *estimat
     if (asked > e->server.clients)
         asked = e->server.clients;
     if (!fq_size_mul(vectors * size * sizeof(float), asked, &estimate->client_states))
-        estimate->client_states = SIZE_MAX / 2;
-    estimate->total = estimate->dataset_and_partition + estimate->workers + estimate->server + estimate->client_states;
+        estimate->client_states = SIZE_MAX / 4;
+    /* A checkpoint is put together in memory, in a buffer that doubles as it grows. */
+    estimate->checkpoint = 2 * add_bytes(estimate->client_states,
+                                         (1 + e->recipe.algorithm->n_server) * size * sizeof(float));
+    if (vectors > 0)
+        estimate->client_states = add_bytes(estimate->client_states, e->server.clients * sizeof *sim->states.state);
+    const size_t parts[] = {estimate->dataset_and_partition, estimate->workers, estimate->server,
+                            estimate->client_states, estimate->cohort, estimate->checkpoint};
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        estimate->total = add_bytes(estimate->total, parts[i]);
     if (estimate->total > estimate->available)
         return fq_fail(FQ_ELIMIT,
-                       "the run needs %.1f GiB (workers %.1f, server %.1f, clients' states %.1f) and %.1f GiB are "
-                       "available; use fewer workers, clients a round or clients",
+                       "the run needs %.1f GiB (workers %.1f, server %.1f, clients' states %.1f, checkpoint %.1f) and "
+                       "%.1f GiB are available; use fewer workers, clients a round or clients",
                        (double)estimate->total * 0x1p-30, (double)estimate->workers * 0x1p-30,
                        (double)estimate->server * 0x1p-30, (double)estimate->client_states * 0x1p-30,
-                       (double)estimate->available * 0x1p-30);
+                       (double)estimate->checkpoint * 0x1p-30, (double)estimate->available * 0x1p-30);
     return FQ_OK;
 }
 
@@ -470,10 +585,20 @@ static void release(simulation *sim) {
         close(sim->lock);
 }
 
+static fq_status count_unapplied(void *context, const fq_round_row *row) {
+    if (isnan(row->update_norm))
+        ++*(uint32_t *)context;
+    return FQ_OK;
+}
+
 /* A run that was already at its end when it was resumed has no figures in memory: make them again. */
 static fq_status finish(simulation *sim, bool stopped, fq_sim_result *result) {
-    if (sim->n_figures == 0)
+    if (sim->n_figures == 0) {
         FQ_TRY(evaluate(sim));
+        FQ_TRY(fq_store_put_evaluation(sim->store, fq_server_round(sim->server), sim->figures, sim->n_figures,
+                                       sim->tensors, sim->n_tensors));
+    }
+    FQ_TRY(fq_store_each_round(sim->store, count_unapplied, &result->n_unapplied));
     FQ_TRY(write_model(sim, result->hash));
     snprintf(sim->record.final_hash, sizeof sim->record.final_hash, "%s", result->hash);
     snprintf(sim->record.status, sizeof sim->record.status, "%s", stopped ? "stopped" : "finished");
@@ -485,28 +610,44 @@ static fq_status finish(simulation *sim, bool stopped, fq_sim_result *result) {
     return FQ_OK;
 }
 
-static fq_status run_in_folder(simulation *sim, fq_sim_result *result) {
-    const fq_experiment *e = sim->experiment;
-    char                 path[PATH_MAX], title[128];
-    bool                 stopped;
-    FQ_TRY(take_folder(sim));
-    FQ_TRY(load_checkpoint(sim));
-    FQ_TRY(write_settings(sim));
-    path_of(sim, "run.db", path);
-    FQ_TRY(fq_store_open(&sim->store, path, fq_server_round(sim->server)));
+/* A resumed run began when it first began. */
+static fq_status begin_record(simulation *sim) {
     describe_run(sim);
-    FQ_TRY(fq_store_put_run(sim->store, &sim->record));
+    if (fq_server_round(sim->server) > 0) {
+        fq_run_row before;
+        FQ_TRY(fq_store_get_run(sim->store, &before));
+        memcpy(sim->record.started, before.started, sizeof before.started);
+    }
+    return fq_store_put_run(sim->store, &sim->record);
+}
+
+static fq_status run_to_the_end(simulation *sim, fq_sim_result *result) {
+    const fq_experiment *e = sim->experiment;
+    char                 title[128];
+    bool                 stopped;
+    FQ_TRY(begin_record(sim));
+    FQ_TRY(write_settings(sim));
     const char *label = sim->record.label[0] == '\0' ? sim->record.name : sim->record.label;
     snprintf(title, sizeof title, "%.60s seed %" PRIu64, label, sim->record.seed);
     fq_progress_begin(sim->options->progress, title, (uint32_t)e->train.rounds, fq_server_round(sim->server));
     fq_status status = run_rounds(sim, &stopped);
     fq_progress_end(sim->options->progress);
+    return status == FQ_OK ? finish(sim, stopped, result) : status;
+}
+
+static fq_status run_in_folder(simulation *sim, fq_sim_result *result) {
+    char path[PATH_MAX];
+    FQ_TRY(take_folder(sim));
+    FQ_TRY(load_checkpoint(sim));
+    path_of(sim, "run.db", path);
+    FQ_TRY(fq_store_open(&sim->store, path, fq_server_round(sim->server)));
+    fq_status status = run_to_the_end(sim, result);
     if (status == FQ_OK)
-        return finish(sim, stopped, result);
+        return FQ_OK;
     /* Whatever ended the run, what is done stays done; the first failure is the one to tell. */
     char reason[1024];
     snprintf(reason, sizeof reason, "%s", fq_status_text());
-    snprintf(sim->record.status, sizeof sim->record.status, "%s", status == FQ_ESTATE ? "interrupted" : "failed");
+    snprintf(sim->record.status, sizeof sim->record.status, "%s", status == FQ_ESTATE && interrupted ? "interrupted" : "failed");
     (void)!fq_store_put_run(sim->store, &sim->record);
     return fq_fail(status, "%s", reason);
 }
@@ -520,6 +661,7 @@ fq_status fq_simulate(fq_experiment *experiment, const fq_sim_options *options, 
     sim->experiment = experiment;
     sim->options = options;
     sim->best = -1.0;
+    sim->last_sync = -HUGE_VAL; /* the first checkpoint is durable */
     fq_status status = prepare(sim);
     if (status == FQ_OK)
         status = run_in_folder(sim, result);
@@ -563,7 +705,7 @@ static fq_status measure_step(simulation *sim, fq_sim_estimate *estimate) {
     fq_update update;
     int64_t   kept = e->recipe.max_steps;
     fq_status status = state == NULL ? fq_fail(FQ_ENOMEM, "no memory for a client's state") : FQ_OK;
-    double    best = INFINITY;
+    double    best = HUGE_VAL;
     if (e->recipe.max_steps == 0 || e->recipe.max_steps > 8)
         e->recipe.max_steps = 8;
     for (int i = 0; status == FQ_OK && i < 3; i++) {

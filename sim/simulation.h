@@ -25,6 +25,7 @@ typedef struct fq_sim_options {
 
 typedef struct fq_sim_result {
     uint32_t  rounds;
+    uint32_t  n_unapplied; /* rounds with fewer updates than aggregate.min_clients */
     bool      stopped_early;
     char      hash[FQ_HASH_TEXT];  /* SHA-256 of model.fq */
     double    seconds;
@@ -32,13 +33,16 @@ typedef struct fq_sim_result {
     fq_figure figures[FQ_MAX_FIGURES]; /* of the last evaluation */
 } fq_sim_result;
 
-/* Run to the end. FQ_ESTATE: interrupted by fq_sim_interrupt (all rounds so far are on disk), or the folder
- * already holds a run. The experiment is completed by the set-up (see fq_setup_create). */
+/* Run to the end. FQ_EINVAL: the settings ask for something impossible. FQ_ESTATE: interrupted by fq_sim_interrupt
+ * (all rounds so far are on disk), or the folder already holds a run. The experiment is completed by the set-up (see fq_setup_create). */
 FQ_MUST_CHECK fq_status fq_simulate(fq_experiment *experiment, const fq_sim_options *options, fq_sim_result *result);
+
+/* FQ_ESTATE if the folder holds a run, with what to do about it. */
+FQ_MUST_CHECK fq_status fq_sim_check_folder(const char *folder);
 
 /* Memory that a run will take at most, in bytes, by what for; and what travels in a round. */
 typedef struct fq_sim_estimate {
-    size_t   dataset_and_partition, workers, server, evaluator, client_states, total, available;
+    size_t   dataset_and_partition, workers, server, evaluator, client_states, cohort, checkpoint, total, available;
     uint64_t clients, examples_largest, parameters, model_values;
     uint64_t bytes_up, bytes_down;         /* of a round; before entropy coding */
     double   steps_per_round, seconds_per_step, seconds_per_evaluation, seconds_total;

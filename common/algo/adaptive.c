@@ -7,7 +7,8 @@
  *   FedYogi      v <- v - (1 - beta2) d^2 sign(v - d^2)
  *   w <- w + server_rate m / (sqrt(v) + tau)
  *
- * v begins at tau^2; no bias correction, as in the paper. Server vectors: m, v.
+ * v begins at tau^2; no bias correction, as in the paper. Server vectors: m and v - tau^2, which are
+ * zero at the start and need no mark of it.
  */
 #include "algo/algo_impl.h"
 
@@ -49,14 +50,13 @@ static double yogi(const fq_adaptive_config *config, double v, double d) {
 static void step(const fq_algo_server *server, second_moment *next_v) {
     const fq_adaptive_config *config = server->config;
     const double beta1 = config->beta1, tau = config->tau;
-    float *m = server->vectors, *v = server->vectors + server->size;
+    float *m = server->vectors, *v_excess = server->vectors + server->size;
     for (size_t i = 0; i < server->n_trainable; i++) {
         const double d = (double)server->mean[i];
-        /* v is positive once it has begun, so zero says that this is the first step. */
-        const double old_v = v[i] > 0.0f ? (double)v[i] : tau * tau;
         m[i] = (float)(beta1 * (double)m[i] + (1.0 - beta1) * d);
-        v[i] = (float)next_v(config, old_v, d);
-        const double move = config->server_rate * (double)m[i] / (sqrt((double)v[i]) + tau);
+        const double v = fmax(next_v(config, tau * tau + (double)v_excess[i], d), 0.0);
+        v_excess[i] = (float)(v - tau * tau);
+        const double move = config->server_rate * (double)m[i] / (sqrt(v) + tau);
         server->w[i] = (float)((double)server->w[i] + move);
     }
     fq_server_apply_statistics(server);

@@ -206,7 +206,7 @@ static fq_cli_outcome parse_words(fq_cli *cli, int argc, char *const *argv, FILE
             outcome = parse_command(cli, err, word);
         else
             cli->operands[cli->n_operands++] = word;
-        if (outcome != FQ_CLI_COMMAND)
+        if (outcome != FQ_CLI_COMMAND || fq_cli_has(cli, VERSION.name))
             return outcome;
         i += used_next;
     }
@@ -371,6 +371,26 @@ static void put_commands(FILE *out, const fq_command *command) {
     }
 }
 
+/* "EXIT STATUS" -> "Exit status:", its list and its paragraphs. */
+static void put_sections(FILE *out, const fq_manual_section *section) {
+    for (; section != NULL && section->heading != NULL; section++) {
+        fputc('\n', out);
+        for (const char *at = section->heading; *at != '\0'; at++)
+            fputc(at == section->heading ? *at : tolower((unsigned char)*at), out);
+        fputs(":\n", out);
+        for (const char *const *text = section->paragraphs; *text != NULL; text++) {
+            char term[LABEL_BYTES] = "";
+            const char *tab = strchr(*text, '\t');
+            if (tab != NULL)
+                snprintf(term, sizeof term, "%.*s", (int)(tab - *text), *text);
+            if (tab != NULL)
+                put_row(out, term, tab + 1, LABEL_COLUMNS);
+            else
+                put_wrapped(out, *text, 0, 0);
+        }
+    }
+}
+
 void fq_cli_help(const fq_program *program, const fq_command *command, FILE *out) {
     if (command != NULL)
         fprintf(out, "Usage: %s %s [OPTION]...%s%s\n\n%s.\n", program->name, command->name,
@@ -386,6 +406,8 @@ void fq_cli_help(const fq_program *program, const fq_command *command, FILE *out
         put_options(out, options_of(command->options));
     put_options(out, options_of(program->options));
     put_options(out, (const fq_option[]){HELP, VERSION, {0}});
+    if (command == NULL)
+        put_sections(out, program->sections);
     put_examples(out, command != NULL ? command->examples : program->examples);
     if (command == NULL)
         fprintf(out, "\n'%s COMMAND --help' shows the options of a command.\n", program->name);
@@ -524,8 +546,6 @@ static void put_title(FILE *out, const fq_program *program) {
 }
 
 void fq_cli_man(const fq_program *program, FILE *out) {
-    static const char *const exit_status[] = {"0\tSuccess.", "1\tThe command failed.",
-                                              "2\tThe command line was wrong.", NULL};
     put_title(out, program);
     put_heading(out, "SYNOPSIS");
     for (const fq_command *command = program->commands; command->name != NULL; command++) {
@@ -540,8 +560,6 @@ void fq_cli_man(const fq_program *program, FILE *out) {
     put_heading(out, "OPTIONS");
     put_manual_options(out, options_of(program->options));
     put_manual_options(out, (const fq_option[]){HELP, VERSION, {0}});
-    put_heading(out, "EXIT STATUS");
-    put_manual_paragraphs(out, exit_status, false);
     for (const fq_manual_section *s = program->sections; s != NULL && s->heading != NULL; s++) {
         put_heading(out, s->heading);
         put_manual_paragraphs(out, s->paragraphs, false);

@@ -1,7 +1,8 @@
 /* Command lines: parsing, --help and the manual page, all from one table per program.
  *
  * GNU style: --name=value, --name value, -n value, -nvalue, bundled flags, options after operands, and
- * "--" before operands that begin with a dash. --help (-h) and --version are there without a row.
+ * "--" before operands that begin with a dash. --help (-h) and --version are there without a row; what
+ * follows --version is left to the program.
  * Nothing here ends the process; what was printed and what to do next is the result.
  */
 #ifndef FQ_BASE_CLI_H
@@ -53,7 +54,7 @@ typedef struct fq_program {
     const char *const       *description;
     const fq_command        *commands;
     const fq_option         *options;     /* allowed before a command and with every command */
-    const fq_manual_section *sections;    /* only in the manual page: FILES, ENVIRONMENT, ... */
+    const fq_manual_section *sections;    /* EXIT STATUS, ENVIRONMENT, ...: in help and manual page */
     const fq_example        *examples;
     const char *const       *see_also;    /* "fedq-server(1)" */
 } fq_program;

@@ -59,6 +59,9 @@ FQ_MUST_CHECK fq_status fq_document_copy(fq_document **out, const fq_document *f
 /* "a.b=value" from the command line; the value is YAML. Makes maps on the way that are not there. Errors
  * about such a value name "--set a.b=value" in place of file and line. */
 FQ_MUST_CHECK fq_status fq_document_set(fq_document *document, const char *assignment);
+/* The same with a value of this document or of one it is a copy of; errors about it name where it stands
+ * there. */
+FQ_MUST_CHECK fq_status fq_document_put(fq_document *document, const char *path, const fq_node *value);
 
 fq_node       *fq_document_root(const fq_document *document); /* a map (an empty file is an empty map) */
 fq_node_kind   fq_node_kind_of(const fq_node *node);
@@ -71,17 +74,25 @@ int            fq_node_line(const fq_node *node);                  /* from 1 */
 /* FQ_EINVAL "FILE:LINE: message" at the place of a node (of the document, if node is NULL). */
 fq_status fq_node_fail(const fq_document *document, const fq_node *node, const char *format, ...)
     FQ_PRINTF(3, 4);
+/* Where a node stands: "FILE:LINE", "--set a.b=value"; "FILE" if node is NULL. */
+void fq_node_place(const fq_document *document, const fq_node *node, char *out, size_t capacity);
+/* FQ_EINVAL with the text of the failure on this thread, its place put before: that of the key whose path
+ * the text begins with ("data.split: ..."), or else of `node`. */
+fq_status fq_node_context(const fq_document *document, const fq_node *node);
 /* Value as one-line YAML flow text, for reports: "[2, 3]", "lenet5". Truncated to fit. */
 void fq_node_print(const fq_node *node, char *out, size_t capacity);
 
 /* ---- sections ---- */
-/* Fill the struct `out` from `map` (NULL or null: all defaults). `path` is the section's place,
- * "train.mqat", "" at the top. A key that is not there has its default; one that is there without a value
- * ("epochs:", ~ or null) is an error. A key that is neither in `keys` nor in `subsections`
+/* Fill the struct `out` from `map` (NULL: all defaults). `path` is the section's place, "train.mqat", "" at
+ * the top. A key that is not there has its default; one that is there without a value ("epochs:", ~ or
+ * null) is an error, and so is a section. A key that is neither in `keys` nor in `subsections`
  * (NULL-terminated, may be NULL; their values are not looked at) is an error that suggests the nearest
  * known name. */
 FQ_MUST_CHECK fq_status fq_section_load(const fq_document *document, const fq_node *map, const char *path,
                                         const fq_key *keys, const char *const *subsections, void *out);
+/* Fill one field from a node. */
+FQ_MUST_CHECK fq_status fq_value_load(const fq_document *document, const fq_node *node, const char *path,
+                                      const fq_key *key, void *field);
 /* Append the resolved section as YAML lines, `indent` spaces deep; reading them back gives equal values
  * to the last bit. */
 void fq_section_write(fq_buffer *yaml, const fq_key *keys, const void *section, int indent);

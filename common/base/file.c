@@ -11,16 +11,21 @@
 #include <unistd.h>
 #include <zlib.h>
 
-/* Opening a folder for reading succeeds and then every read fails; say so at once instead. */
-static fq_status open_regular(const char *path, int *out, size_t *size) {
-    int file = open(path, O_RDONLY | O_CLOEXEC);
+/* Opening a folder for reading succeeds and then every read fails; opening a pipe that nobody writes to waits
+ * for ever: say so at once instead. A pipe with a writer, <(command) or /dev/stdin, is read if `pipe` is
+ * given; it says whether this is one. */
+static fq_status open_for_reading(const char *path, int *out, size_t *size, bool *pipe) {
+    int file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (file < 0)
         return fq_fail(FQ_EIO, "cannot open %s: %s", path, strerror(errno));
     struct stat info;
-    if (fstat(file, &info) != 0 || !S_ISREG(info.st_mode)) {
+    bool        known = fstat(file, &info) == 0, fifo = known && S_ISFIFO(info.st_mode);
+    if (!known || !(S_ISREG(info.st_mode) || (fifo && pipe != NULL)) || fcntl(file, F_SETFL, O_RDONLY) != 0) {
         close(file);
         return fq_fail(FQ_EIO, "%s is not a regular file", path);
     }
+    if (pipe != NULL)
+        *pipe = fifo;
     *out = file;
     *size = (size_t)info.st_size;
     return FQ_OK;
@@ -30,7 +35,8 @@ fq_status fq_file_read(const char *path, size_t limit, fq_cbytes *out) {
     *out = (fq_cbytes){0};
     int    descriptor;
     size_t on_disk;
-    FQ_TRY(open_regular(path, &descriptor, &on_disk));
+    bool   pipe;
+    FQ_TRY(open_for_reading(path, &descriptor, &on_disk, &pipe));
     gzFile file = gzdopen(descriptor, "rb"); /* passes through what is not gzip */
     if (file == NULL) {
         close(descriptor);
@@ -73,6 +79,8 @@ fq_status fq_file_read(const char *path, size_t limit, fq_cbytes *out) {
     int closed = gzclose_r(file);
     if (status == FQ_OK && closed == Z_BUF_ERROR)
         status = fq_fail(FQ_EPROTO, "%s is a damaged gzip file: it ends too early", path);
+    if (status == FQ_OK && pipe && size == 0)
+        status = fq_fail(FQ_EIO, "%s is a pipe that nobody writes to", path);
     if (status != FQ_OK) {
         free(data);
         return status;
@@ -85,7 +93,7 @@ fq_status fq_file_map(const char *path, fq_cbytes *out) {
     *out = (fq_cbytes){0};
     int    descriptor;
     size_t size;
-    FQ_TRY(open_regular(path, &descriptor, &size));
+    FQ_TRY(open_for_reading(path, &descriptor, &size, NULL));
     if (size == 0) {
         close(descriptor);
         return fq_fail(FQ_EPROTO, "%s is empty", path);

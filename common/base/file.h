@@ -9,7 +9,7 @@
 #include "base/bytes.h"
 #include "base/status.h"
 
-/* Read a file, unpacking it if it is gzip. More than `limit` bytes unpacked: FQ_ELIMIT. The caller
+/* Read a file or a pipe that has a writer, unpacking it if it is gzip. More than `limit` bytes unpacked: FQ_ELIMIT. The caller
  * frees out->data with free(). Errors name the path and the reason. */
 FQ_MUST_CHECK fq_status fq_file_read(const char *path, size_t limit, fq_cbytes *out);
 

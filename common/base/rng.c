@@ -1,22 +1,22 @@
 #include "base/rng.h"
 
-#include <math.h>
+#include "base/rng_impl.h"
 
-static const uint32_t MULTIPLIER_0 = 0xD2511F53U, MULTIPLIER_1 = 0xCD9E8D57U;
-static const uint32_t WEYL_0 = 0x9E3779B9U, WEYL_1 = 0xBB67AE85U;
+#include <math.h>
 
 void fq_philox4x32(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]) {
     uint32_t c0 = counter[0], c1 = counter[1], c2 = counter[2], c3 = counter[3];
     uint32_t k0 = key[0], k1 = key[1];
-    for (int i = 0; i < 10; i++) {
-        uint64_t p0 = (uint64_t)MULTIPLIER_0 * c0, p1 = (uint64_t)MULTIPLIER_1 * c2;
+    for (int i = 0; i < FQ_PHILOX_ROUNDS; i++) {
+        uint64_t p0 = (uint64_t)FQ_PHILOX_MULTIPLIERS[0] * c0;
+        uint64_t p1 = (uint64_t)FQ_PHILOX_MULTIPLIERS[1] * c2;
         uint32_t n0 = (uint32_t)(p1 >> 32) ^ c1 ^ k0, n2 = (uint32_t)(p0 >> 32) ^ c3 ^ k1;
         c1 = (uint32_t)p1;
         c3 = (uint32_t)p0;
         c0 = n0;
         c2 = n2;
-        k0 += WEYL_0;
-        k1 += WEYL_1;
+        k0 += FQ_PHILOX_WEYL[0];
+        k1 += FQ_PHILOX_WEYL[1];
     }
     out[0] = c0;
     out[1] = c1;
@@ -26,13 +26,14 @@ void fq_philox4x32(const uint32_t counter[4], const uint32_t key[2], uint32_t ou
 
 fq_rng fq_rng_stream(uint64_t seed, fq_purpose purpose, uint32_t round, uint64_t client,
                      uint32_t step, uint32_t layer) {
-    /* The names do not fit one counter, so purpose, round and client make the stream's key, and step
-     * and layer the upper words of its counter. */
+    /* The names do not fit one counter, so purpose, round and client make the stream's key, and
+     * step and layer the upper words of its counter. */
     const uint32_t seed_key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
     const uint32_t name[4] = {(uint32_t)purpose, round, (uint32_t)client, (uint32_t)(client >> 32)};
-    uint32_t derived[4];
+    uint32_t       derived[4];
     fq_philox4x32(name, seed_key, derived);
-    return (fq_rng){.key = {derived[0], derived[1]}, .counter = {0, derived[2] ^ layer, step, derived[3]}};
+    return (fq_rng){.key = {derived[0], derived[1]},
+                    .counter = {0, derived[2] ^ layer, step, derived[3]}};
 }
 
 static void next_block(fq_rng *rng) {
@@ -99,35 +100,28 @@ double fq_rng_log_gamma(fq_rng *rng, double shape) {
     }
 }
 
-void fq_rng_fill_uniform(fq_rng *rng, float *out, size_t n) {
-    uint32_t words[4];
-    size_t   i = 0;
-    rng->left = 0;
-    for (; i + 4 <= n; i += 4) {
-        fq_philox4x32(rng->counter, rng->key, words);
-        rng->counter[0]++;
-        for (int j = 0; j < 4; j++)
-            out[i + (size_t)j] = to_uniform(words[j]);
-    }
-    for (; i < n; i++)
-        out[i] = fq_rng_uniform(rng);
+static const fq_rng_fills *fills(void) {
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx2"))
+        return &fq_rng_fills_avx2;
+#endif
+    return &fq_rng_fills_baseline;
+}
+
+/* The stream goes on after the last block of which a word was used. */
+static void skip(fq_rng *rng, size_t words) {
+    rng->counter[0] += (uint32_t)((words + 3) / 4);
     rng->left = 0;
 }
 
+void fq_rng_fill_uniform(fq_rng *rng, float *out, size_t n) {
+    fills()->uniform(rng, out, n);
+    skip(rng, n);
+}
+
 void fq_rng_fill_normal(fq_rng *rng, float *out, size_t n) {
-    uint32_t words[4];
-    rng->left = 0;
-    for (size_t i = 0; i < n; i += 4) {
-        fq_philox4x32(rng->counter, rng->key, words);
-        rng->counter[0]++;
-        for (size_t j = 0; j < 4 && i + j < n; j += 2) {
-            double u = ((double)words[j] + 0.5) * 0x1p-32, v = ((double)words[j + 1] + 0.5) * 0x1p-32;
-            double radius = sqrt(-2.0 * log(u)), angle = 6.283185307179586 * v;
-            out[i + j] = (float)(radius * cos(angle));
-            if (i + j + 1 < n)
-                out[i + j + 1] = (float)(radius * sin(angle));
-        }
-    }
+    fills()->normal(rng, out, n);
+    skip(rng, n);
 }
 
 void fq_rng_shuffle(fq_rng *rng, uint32_t *items, size_t n) {

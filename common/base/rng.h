@@ -45,9 +45,11 @@ uint32_t fq_rng_below(fq_rng *rng, uint32_t n); /* [0, n), exactly uniform; n > 
 double   fq_rng_normal(fq_rng *rng);          /* mean 0, variance 1 (Box-Muller) */
 double   fq_rng_log_gamma(fq_rng *rng, double shape); /* log of a Gamma(shape, 1) draw; shape > 0 */
 
-/* n draws at once, faster than one by one; a whole number of blocks is used up. */
-void fq_rng_fill_uniform(fq_rng *rng, float *out, size_t n); /* [0, 1) */
-void fq_rng_fill_normal(fq_rng *rng, float *out, size_t n);
+/* n draws at once, many times faster than one by one; a whole number of blocks is used up. The same
+ * bits with every compiler and instruction set. */
+void fq_rng_fill_uniform(fq_rng *rng, float *out, size_t n); /* [0, 1), those of fq_rng_uniform */
+void fq_rng_fill_normal(fq_rng *rng, float *out, size_t n);  /* 32 bits a draw, |x| < 6.7; others
+                                                               * than those of fq_rng_normal */
 
 void fq_rng_shuffle(fq_rng *rng, uint32_t *items, size_t n);
 

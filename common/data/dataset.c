@@ -17,13 +17,45 @@ static const fq_data_reader *find_reader(const char *name) {
 }
 
 static fq_status unknown_set(const char *name) {
-    char names[FQ_TEXT_BYTES];
-    size_t used = 0;
-    names[0] = '\0';
-    for (const fq_data_reader *const *reader = fq_data_readers; *reader != NULL; reader++)
-        if (used < sizeof names)
-            used += (size_t)snprintf(names + used, sizeof names - used, " %s", (*reader)->name);
-    return fq_fail(FQ_EINVAL, "data.set: \"%s\" is not known; expected one of:%s", name, names);
+    enum { MOST = 32 };
+    const char *names[MOST + 1];
+    char known[FQ_TEXT_BYTES] = "";
+    size_t n = 0;
+    for (; fq_data_readers[n] != NULL && n < MOST; n++) {
+        size_t used = strlen(known);
+        names[n] = fq_data_readers[n]->name;
+        snprintf(known + used, sizeof known - used, "%s%s", n == 0 ? "" : ", ", names[n]);
+    }
+    names[n] = NULL;
+    const char *nearest = fq_nearest(name, names);
+    return fq_fail(FQ_EINVAL, "data.set: '%s' is unknown%s%s%s Known: %s", name,
+                   nearest == NULL ? "" : "; did you mean '", nearest == NULL ? "" : nearest,
+                   nearest == NULL ? "." : "'?", known);
+}
+
+fq_status fq_data_settings_check(const fq_data_settings *settings) {
+    const fq_data_reader *reader = find_reader(settings->set);
+    bool custom = settings->normalize == FQ_NORMALIZE_CUSTOM;
+    if (reader == NULL)
+        return unknown_set(settings->set);
+    if (!custom && (settings->mean.n > 0 || settings->std.n > 0))
+        return fq_fail(FQ_EINVAL, "data.%s: is used only with data.normalize: custom",
+                       settings->mean.n > 0 ? "mean" : "std");
+    if (custom && (settings->mean.n == 0 || settings->std.n == 0))
+        return fq_fail(FQ_EINVAL, "data.normalize: custom needs data.mean and data.std");
+    if (reader != &fq_reader_synthetic)
+        return FQ_OK;
+    if (custom)
+        return fq_fail(FQ_EINVAL,
+                       "data.normalize: custom is not possible for synthetic, whose examples are "
+                       "used as they are drawn");
+    /* The default cannot be told from a wish. */
+    if (settings->split != FQ_SPLIT_NATURAL && settings->split != FQ_SPLIT_DIRICHLET)
+        return fq_fail(FQ_EINVAL,
+                       "data.split: %s is not possible for synthetic, which has clients of its own; "
+                       "leave the key out or set natural",
+                       fq_split_names[settings->split]);
+    return FQ_OK;
 }
 
 /* settings->path, else $FEDQ_DATA/<set> if that is there, else the reader's own folder. */
@@ -47,9 +79,8 @@ static fq_status choose_folder(const fq_data_reader *reader, const fq_data_setti
 
 fq_status fq_dataset_open(const fq_data_settings *settings, uint64_t seed, fq_dataset **out) {
     *out = NULL;
+    FQ_TRY(fq_data_settings_check(settings));
     const fq_data_reader *reader = find_reader(settings->set);
-    if (reader == NULL)
-        return unknown_set(settings->set);
     char folder[FQ_DATA_PATH_BYTES] = "";
     if (reader->where != NULL)
         FQ_TRY(choose_folder(reader, settings, folder, sizeof folder));
@@ -95,8 +126,10 @@ fq_status fq_data_read(const fq_data_reader *reader, const char *folder, const c
         char packed[256];
         snprintf(packed, sizeof packed, "%s.gz", name);
         FQ_TRY(fq_data_path(folder, packed, path, FQ_DATA_PATH_BYTES));
-        if (!fq_file_exists(path))
+        if (!fq_file_exists(path)) {
+            FQ_TRY(fq_data_path(folder, name, path, FQ_DATA_PATH_BYTES));
             return fq_data_missing(reader, path);
+        }
     }
     return fq_file_read(path, FQ_DATA_FILE_LIMIT, out);
 }

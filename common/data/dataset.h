@@ -37,6 +37,9 @@ typedef struct fq_data_settings {
     double test_fraction; /* held out, by the seed, where npy and LEAF have no test part */
 } fq_data_settings;
 extern const fq_key fq_data_keys[];
+/* What can be told without opening the set: is it known, and do the keys go together? FQ_EINVAL
+ * "data.KEY: ...". */
+FQ_MUST_CHECK fq_status fq_data_settings_check(const fq_data_settings *settings);
 
 /* How the training examples are divided over clients. A set that makes its examples on the fly has
  * clients of its own, whatever the split says. */
@@ -106,8 +109,8 @@ void fq_dataset_gather_test(const fq_dataset *set, size_t first, size_t batch, s
 /* ---- partition: who has what ---- */
 typedef struct fq_partition fq_partition;
 /* A function of settings and seed. clients must be >= 1; natural needs a set with users and leaves
- * out those with fewer than min_examples (clients <= users: the first so many in order of a
- * shuffle; 0 or more than there are: all). */
+ * out those with fewer than min_examples (clients: the first so many in order of a shuffle; 0:
+ * all; more than there are is an error). */
 FQ_MUST_CHECK fq_status fq_partition_create(fq_partition **out, const fq_dataset *set,
                                             const fq_data_settings *settings, uint64_t seed);
 void fq_partition_destroy(fq_partition **partition);

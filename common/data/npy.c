@@ -145,7 +145,7 @@ static fq_status element_type(const char *file, const char *descr, fq_npy *out) 
     return fq_fail(
         FQ_EPROTO,
         "%s has elements of type '%s', expected little-endian float32, float64, or integers; "
-        "convert with array.astype('<f4')",
+        "convert with array.astype('<f4'), labels and users with array.astype('<i8')",
         file, descr);
 }
 
@@ -271,6 +271,9 @@ fq_status fq_npy_floats(const char *file, const fq_npy *array, size_t n, float *
 
 /* ---- the set ---- */
 
+/* Fewer classes than this may have any gaps. */
+enum { SPARSE_CLASSES = 256 };
+
 /* One array file in memory. */
 typedef struct array_file {
     char path[FQ_DATA_PATH_BYTES];
@@ -352,6 +355,27 @@ static fq_status check_list(const array_file *file, const char *features_path, s
     return FQ_OK;
 }
 
+/* A class with no example is fine, a class number that most classes below it lack is a mistake that would make a
+ * network of that many outputs. */
+static fq_status check_classes(const array_file *file, const fq_examples *part) {
+    bool *met = calloc(FQ_MAX_CLASSES, sizeof *met);
+    size_t n = 0, largest = 0;
+    if (met == NULL)
+        return fq_fail(FQ_ENOMEM, "no memory for the classes of %s", file->path);
+    for (size_t i = 0; i < part->n; i++) {
+        n += !met[part->labels[i]];
+        met[part->labels[i]] = true;
+        largest = part->labels[i] > part->labels[largest] ? i : largest;
+    }
+    free(met);
+    size_t classes = part->labels[largest] + (size_t)1;
+    if (classes > SPARSE_CLASSES && n < classes / 2)
+        return fq_fail(FQ_EPROTO,
+                       "%s: element %zu is class %zu, but only %zu classes occur; number them from 0 without gaps",
+                       file->path, largest, classes - 1, n);
+    return FQ_OK;
+}
+
 /* *classes is raised to the largest label + 1. */
 static fq_status take_labels(const array_file *file, const char *features_path, fq_examples *out,
                              uint32_t *classes) {
@@ -365,7 +389,7 @@ static fq_status take_labels(const array_file *file, const char *features_path, 
         out->labels[i] = (uint16_t)label;
         *classes = label >= *classes ? label + 1 : *classes;
     }
-    return FQ_OK;
+    return check_classes(file, out);
 }
 
 static fq_status take_users(const array_file *file, const char *features_path, fq_examples *out,
@@ -379,6 +403,11 @@ static fq_status take_users(const array_file *file, const char *features_path, f
         *users = out->users[i] >= *users ? out->users[i] + UINT64_C(1) : *users;
     }
     return FQ_OK;
+}
+
+/* The test part is left out, or whole. */
+static bool has_test_part(const char *folder) {
+    return is_there(folder, "test_features.npy") || is_there(folder, "test_labels.npy");
 }
 
 /* prefix: "" or "test_". A set made by the first call fixes shape and element type for the second.
@@ -441,7 +470,7 @@ static fq_status open_npy(const fq_data_settings *settings, const char *folder, 
     FQ_GO(status, read_part(folder, "", out, false));
     if (is_there(folder, "users.npy"))
         FQ_GO(status, read_users(folder, *out));
-    if (is_there(folder, "test_features.npy"))
+    if (has_test_part(folder))
         FQ_GO(status, read_part(folder, "test_", out, true));
     else
         FQ_GO(status, fq_dataset_hold_out(*out, settings, seed));

@@ -280,7 +280,7 @@ static fq_status split_iid(fq_partition *partition, uint64_t seed) {
 
 /* ---- by user ---- */
 
-/* Users with enough examples, in shuffled order, into chosen [users]; returns how many. */
+/* All users with enough examples, in shuffled order, into chosen [users]; returns how many. */
 static size_t choose_users(const fq_dataset *set, const fq_data_settings *settings, uint64_t seed,
                            uint32_t *count, uint32_t *chosen) {
     memset(count, 0, set->users * sizeof *count);
@@ -292,8 +292,6 @@ static size_t choose_users(const fq_dataset *set, const fq_data_settings *settin
             chosen[n++] = u;
     fq_rng rng = stream(seed, 0, 0, STREAM_DEAL);
     fq_rng_shuffle(&rng, chosen, n);
-    if (settings->clients > 0 && (uint64_t)settings->clients < n)
-        n = (size_t)settings->clients;
     return n;
 }
 
@@ -315,6 +313,15 @@ static fq_status split_natural(fq_partition *partition, const fq_data_settings *
                          set->users, set->name, settings->min_examples);
         goto done;
     }
+    if ((uint64_t)settings->clients > clients) {
+        status = fq_fail(FQ_EINVAL,
+                         "data.clients: %" PRId64 " is more than the %zu users of %s with data.min_examples %" PRId64
+                         " examples; 0 takes them all",
+                         settings->clients, clients, set->name, settings->min_examples);
+        goto done;
+    }
+    if (settings->clients > 0)
+        clients = (size_t)settings->clients;
     partition->clients = clients;
     partition->offset[0] = 0;
     for (size_t k = 0; k < clients; k++)

@@ -5,11 +5,22 @@
 #include "base/arena.h"
 #include "eval/evaluate.h"
 
-/* Which (weights, activations) are asked for, by width. */
+/* What becomes of the step that a rule finds. */
+typedef struct fq_step_change {
+    enum { FQ_STEP_AS_FOUND, FQ_STEP_SCALED, FQ_STEP_POWER_OF_TWO } kind;
+    float scale; /* of FQ_STEP_SCALED, else 0 */
+} fq_step_change;
+float fq_step_changed(fq_step_change change, float step); /* step > 0, finite */
+/* Rule and change as the text of a figure: "mse", "mse*0.85", "mse~2^k". */
+void fq_rule_print(const char *rule, fq_step_change change, char out[FQ_RULE_BYTES]);
+
+/* Which (weights, activations) are asked for, by width, and which changes of the steps. */
 typedef struct fq_eval_wanted {
     bool pair[FQ_FLOAT_BITS + 1][FQ_FLOAT_BITS + 1];
     size_t n; /* figures */
     bool quantized_weights, quantized_activations;
+    size_t n_changes; /* with float activations */
+    fq_step_change changes[FQ_LIST_LENGTH + 1];
 } fq_eval_wanted;
 FQ_MUST_CHECK fq_status fq_eval_wanted_read(const fq_eval_settings *settings, fq_eval_wanted *out);
 

@@ -9,6 +9,9 @@
 static const char *const rules[] = {"minmax", "percentile", "mse", "gauss", NULL};
 static const char *const grids[] = {"signed", "narrow", NULL}; /* the first ones of fq_grid_names */
 
+#define MIN_SCALE 0.1
+#define MAX_SCALE 10.0
+
 #define FIELD(name) offsetof(fq_eval_settings, name)
 const fq_key fq_eval_keys[] = {
     {"every", FQ_TYPE_INT, FIELD(every), "5", 1, 1e9, NULL,
@@ -22,6 +25,12 @@ const fq_key fq_eval_keys[] = {
      "More combinations, weights/activations: 4/8 is 4-bit weights with 8-bit activations."},
     {"ranges", FQ_TYPE_WORDS, FIELD(ranges), "[mse]", 0, 0, rules,
      "How the range of a weight tensor is found; each rule gives figures of its own."},
+    {"step_scales", FQ_TYPE_REALS, FIELD(step_scales), "[]", MIN_SCALE, MAX_SCALE, NULL,
+     "With float activations, evaluate again with every step of the weights times this; the rule "
+     "of such a figure reads mse*0.85."},
+    {"power_of_two", FQ_TYPE_BOOL, FIELD(power_of_two), "false", 0, 0, NULL,
+     "With float activations, evaluate again with every step of the weights rounded to the nearest "
+     "power of two; the rule of such a figure reads mse~2^k."},
     {"granularity", FQ_TYPE_CHOICE, FIELD(granularity), "tensor", 0, 0, fq_granularity_names,
      "What shares a scale: a whole weight tensor, or an output channel of it."},
     {"grid", FQ_TYPE_CHOICE, FIELD(grid), "signed", 0, 0, grids,
@@ -75,6 +84,14 @@ static fq_status parse_pair(const char *pair, int *weights, int *activations) {
     return FQ_OK;
 }
 
+static void list_changes(const fq_eval_settings *settings, fq_eval_wanted *out) {
+    for (size_t i = 0; i < settings->step_scales.n; i++)
+        out->changes[out->n_changes++] =
+            (fq_step_change){FQ_STEP_SCALED, (float)settings->step_scales.v[i]};
+    if (settings->power_of_two)
+        out->changes[out->n_changes++] = (fq_step_change){.kind = FQ_STEP_POWER_OF_TWO};
+}
+
 fq_status fq_eval_wanted_read(const fq_eval_settings *settings, fq_eval_wanted *out) {
     *out = (fq_eval_wanted){0};
     FQ_TRY(check_widths("weights", &settings->weights));
@@ -88,19 +105,19 @@ fq_status fq_eval_wanted_read(const fq_eval_settings *settings, fq_eval_wanted *
         FQ_TRY(parse_pair(settings->pairs.v[i], &w, &a));
         out->pair[w][a] = true;
     }
+    list_changes(settings, out);
     for (int w = 1; w <= FQ_FLOAT_BITS; w++)
         for (int a = 1; a <= FQ_FLOAT_BITS; a++)
             if (out->pair[w][a]) {
-                out->n += w == FQ_FLOAT_BITS ? 1 : settings->ranges.n;
+                size_t steps = 1 + (a == FQ_FLOAT_BITS ? out->n_changes : 0);
+                out->n += w == FQ_FLOAT_BITS ? 1 : settings->ranges.n * steps;
                 out->quantized_weights |= w != FQ_FLOAT_BITS;
                 out->quantized_activations |= a != FQ_FLOAT_BITS;
             }
     return FQ_OK;
 }
 
-fq_status fq_eval_settings_check(const fq_eval_settings *settings) {
-    fq_eval_wanted wanted;
-    FQ_TRY(fq_eval_wanted_read(settings, &wanted));
+static fq_status check_ranges(const fq_eval_settings *settings) {
     for (size_t i = 0; i < settings->ranges.n; i++) {
         const char *rule = settings->ranges.v[i];
         bool known = false;
@@ -115,14 +132,40 @@ fq_status fq_eval_settings_check(const fq_eval_settings *settings) {
             if (strcmp(rule, settings->ranges.v[k]) == 0)
                 return fq_fail(FQ_EINVAL, "evaluate.ranges: has \"%s\" twice", rule);
     }
+    return FQ_OK;
+}
+
+/* Scales that print alike would be figures that nobody can tell apart. */
+static fq_status check_scales(const fq_eval_settings *settings) {
+    char texts[FQ_LIST_LENGTH][FQ_RULE_BYTES];
+    for (size_t i = 0; i < settings->step_scales.n; i++) {
+        double scale = settings->step_scales.v[i];
+        if (!(scale >= MIN_SCALE && scale <= MAX_SCALE))
+            return fq_fail(FQ_EINVAL,
+                           "evaluate.step_scales: %g is not allowed; expected a number from %g to "
+                           "%g",
+                           scale, MIN_SCALE, MAX_SCALE);
+        fq_rule_print("", (fq_step_change){FQ_STEP_SCALED, (float)scale}, texts[i]);
+        for (size_t k = 0; k < i; k++)
+            if (strcmp(texts[i], texts[k]) == 0)
+                return fq_fail(FQ_EINVAL, "evaluate.step_scales: has %s twice", texts[i] + 1);
+    }
+    return FQ_OK;
+}
+
+fq_status fq_eval_settings_check(const fq_eval_settings *settings) {
+    fq_eval_wanted wanted;
+    FQ_TRY(fq_eval_wanted_read(settings, &wanted));
+    FQ_TRY(check_ranges(settings));
+    FQ_TRY(check_scales(settings));
     if (wanted.quantized_weights && settings->ranges.n == 0)
         return fq_fail(
             FQ_EINVAL,
             "evaluate.ranges: is empty; expected at least one rule for quantized weights");
     if (wanted.n > FQ_MAX_FIGURES)
         return fq_fail(FQ_EINVAL,
-                       "evaluate: weights, activations, pairs and ranges ask for %zu figures; "
-                       "expected at most %d",
+                       "evaluate: weights, activations, pairs, ranges, step_scales and "
+                       "power_of_two ask for %zu figures; expected at most %d",
                        wanted.n, FQ_MAX_FIGURES);
     return FQ_OK;
 }

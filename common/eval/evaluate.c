@@ -17,6 +17,7 @@ enum { COPIES_BYTES = 64 * 1024 * 1024 };
 typedef struct version {
     int bits;
     fq_weight_format format;
+    fq_step_change change;
     double noise, bits_per_weight;
 } version;
 
@@ -75,7 +76,11 @@ static int activation_index(fq_evaluator *e, int bits) {
     return (int)e->n_activations++;
 }
 
-static int version_index(fq_evaluator *e, const char *rule, int bits) {
+static bool same_change(fq_step_change a, fq_step_change b) {
+    return a.kind == b.kind && a.scale == b.scale;
+}
+
+static int version_index(fq_evaluator *e, const char *rule, fq_step_change change, int bits) {
     if (bits == FQ_FLOAT_BITS)
         return -1;
     fq_weight_format format = {.rule = fq_range_find(rule),
@@ -83,31 +88,45 @@ static int version_index(fq_evaluator *e, const char *rule, int bits) {
                                .grid = (fq_grid_kind)e->settings.grid,
                                .granularity = (fq_granularity)e->settings.granularity};
     for (size_t i = 0; i < e->n_versions; i++)
-        if (e->versions[i].bits == bits && e->versions[i].format.rule == format.rule)
+        if (e->versions[i].bits == bits && e->versions[i].format.rule == format.rule &&
+            same_change(e->versions[i].change, change))
             return (int)i;
-    e->versions[e->n_versions] = (version){.bits = bits, .format = format};
+    e->versions[e->n_versions] = (version){.bits = bits, .format = format, .change = change};
     return (int)e->n_versions++;
 }
 
-static void plan_figure(fq_evaluator *e, const char *rule, int weights, int activations) {
+static const fq_step_change as_found = {.kind = FQ_STEP_AS_FOUND};
+
+static void plan_figure(fq_evaluator *e, const char *rule, fq_step_change change, int weights,
+                        int activations) {
     size_t i = e->n_figures++;
     fq_figure *figure = &e->plan[i];
     *figure = (fq_figure){.weight_bits = weights, .activation_bits = activations};
-    strncpy(figure->rule, rule, sizeof figure->rule - 1);
-    e->version_of[i] = version_index(e, rule, weights);
+    fq_rule_print(rule, change, figure->rule);
+    e->version_of[i] = version_index(e, rule, change, weights);
     e->activation_of[i] = activation_index(e, activations);
 }
 
-/* Float first, then by rule, activations, falling width. */
+/* One rule with float activations, then with those of falling width down to `last`. */
+static void plan_rule(fq_evaluator *e, const fq_eval_wanted *wanted, const char *rule,
+                      fq_step_change change, int last) {
+    for (int a = FQ_FLOAT_BITS; a >= last; a--)
+        for (int w = FQ_MAX_BITS; w >= 1; w--)
+            if (wanted->pair[w][a])
+                plan_figure(e, rule, change, w, a);
+}
+
+/* Float first, then by rule, activations, falling width; then the rules with changed steps. */
 static void plan_figures(fq_evaluator *e, const fq_eval_wanted *wanted) {
+    const fq_words *rules = &e->settings.ranges;
     for (int a = FQ_FLOAT_BITS; a >= 1; a--)
         if (wanted->pair[FQ_FLOAT_BITS][a])
-            plan_figure(e, "none", FQ_FLOAT_BITS, a);
-    for (size_t r = 0; r < e->settings.ranges.n; r++)
-        for (int a = FQ_FLOAT_BITS; a >= 1; a--)
-            for (int w = FQ_MAX_BITS; w >= 1; w--)
-                if (wanted->pair[w][a])
-                    plan_figure(e, e->settings.ranges.v[r], w, a);
+            plan_figure(e, "none", as_found, FQ_FLOAT_BITS, a);
+    for (size_t r = 0; r < rules->n; r++)
+        plan_rule(e, wanted, rules->v[r], as_found, 1);
+    for (size_t r = 0; r < rules->n; r++)
+        for (size_t i = 0; i < wanted->n_changes; i++)
+            plan_rule(e, wanted, rules->v[r], wanted->changes[i], FQ_FLOAT_BITS);
 }
 
 static fq_status check_fit(const fq_evaluator *e) {
@@ -355,6 +374,8 @@ static fq_status quantize_tensor(void *context, size_t task, size_t worker) {
         return FQ_OK;
     size_t groups = fq_weight_groups(format, tensor->channels);
     fq_weight_fit(format, bits, x, tensor->count, tensor->channels, own->scratch, own->grids);
+    for (size_t i = 0; i < groups; i++)
+        own->grids[i].step = fq_step_changed(e->versions[v].change, own->grids[i].step);
     fq_weight_quantize(own->grids, groups, x, tensor->count, y);
     e->errors[v * e->n_tensors + t] = squared_difference(x, y, tensor->count);
     return FQ_OK;

@@ -12,7 +12,7 @@
 #include "model/model.h"
 #include "robust/robustness.h"
 
-enum { FQ_MAX_FIGURES = 256, FQ_RULE_BYTES = 16 };
+enum { FQ_MAX_FIGURES = 256, FQ_RULE_BYTES = 24 };
 
 /* Settings under `evaluate:`. */
 typedef struct fq_eval_settings {
@@ -21,6 +21,8 @@ typedef struct fq_eval_settings {
     fq_ints  activations;    /* with each of the weights' widths */
     fq_words pairs;          /* more settings, "4/8": weights/activations */
     fq_words ranges;         /* rules for the weights; each gives a figure of its own */
+    fq_reals step_scales;    /* 0.1..10: with float activations also with every step of the weights times this */
+    bool     power_of_two;   /* likewise with every step rounded to the nearest power of two */
     int      granularity;    /* fq_granularity_names */
     int      grid;           /* fq_grid_names, signed or narrow */
     int      layers;         /* fq_layer_policy_names */
@@ -37,7 +39,8 @@ FQ_MUST_CHECK fq_status fq_eval_settings_check(const fq_eval_settings *settings)
 
 typedef struct fq_figure {
     int    weight_bits, activation_bits;
-    char   rule[FQ_RULE_BYTES];  /* of the weights' ranges; "none" if the weights are float */
+    char   rule[FQ_RULE_BYTES];  /* of the weights' ranges; "none" if the weights are float. "mse*0.85": the steps that
+                                    mse finds, times 0.85; "mse~2^k": rounded to powers of two */
     double accuracy;             /* share of right answers, 0..1 */
     double loss;                 /* mean cross-entropy */
     double noise;                /* quantization-noise power: sum (w - Q(w))^2 / sum w^2 over quantized tensors */
@@ -50,6 +53,9 @@ typedef struct fq_tensor_figure {
     double kurtosis, std, low, high; /* kurtosis: m4 / m2^2, 3 for a normal and 1.8 for a uniform law; NaN if std is 0 */
     uint64_t histogram[64];      /* of [low, high], in equal parts */
 } fq_tensor_figure;
+
+/* A rule whose steps are used as they were found: not "mse*0.85", not "mse~2^k". */
+bool fq_rule_is_plain(const char *rule);
 
 /* Over the quantized settings (weights below 32) of one rule, float activations. */
 typedef struct fq_bits_summary {
@@ -73,7 +79,7 @@ size_t                  fq_evaluator_bytes(const fq_evaluator *evaluator);
 
 size_t fq_evaluator_count(const fq_evaluator *evaluator); /* figures of one evaluation, <= FQ_MAX_FIGURES */
 /* The bits and rules of the figures, in the order in which `run` fills them: float first, then by rule,
- * activations, falling width. */
+ * activations, falling width; plain rules before those with changed steps. */
 const fq_figure *fq_evaluator_plan(const fq_evaluator *evaluator);
 /* Evaluate w; the same figures for any number of workers. figures [fq_evaluator_count]. Activation ranges
  * are calibrated anew each time, with float weights and float activations before the site, and serve all

@@ -1,8 +1,40 @@
 /* Figures about figures, and about weights. */
+#include "eval/eval_impl.h"
 #include "eval/evaluate.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
+
+/* ---- rules and changes of their steps ---- */
+
+/* The power of two nearest in log2: for step = m 2^e, m in [1/2, 1), the lower neighbour 2^(e-1) up
+ * to m = sqrt(1/2), then 2^e. */
+static float nearest_power(float step) {
+    int exponent;
+    double m = (double)frexpf(step, &exponent);
+    return ldexpf(1.0f, 2.0 * m * m > 1.0 ? exponent : exponent - 1);
+}
+
+float fq_step_changed(fq_step_change change, float step) {
+    switch (change.kind) {
+    case FQ_STEP_SCALED: return change.scale * step;
+    case FQ_STEP_POWER_OF_TWO: return nearest_power(step);
+    default: return step;
+    }
+}
+
+void fq_rule_print(const char *rule, fq_step_change change, char out[FQ_RULE_BYTES]) {
+    switch (change.kind) {
+    case FQ_STEP_SCALED: snprintf(out, FQ_RULE_BYTES, "%s*%.6g", rule, (double)change.scale); break;
+    case FQ_STEP_POWER_OF_TWO: snprintf(out, FQ_RULE_BYTES, "%s~2^k", rule); break;
+    default: snprintf(out, FQ_RULE_BYTES, "%s", rule);
+    }
+}
+
+bool fq_rule_is_plain(const char *rule) {
+    return strpbrk(rule, "*~") == NULL;
+}
 
 /* ---- accuracy over bit-widths ---- */
 

@@ -93,7 +93,7 @@ static const fq_key stop_keys[] = {
 };
 
 /* ---- names of table rows ---- */
-enum { MAX_NAMES = 64 };
+enum { MAX_NAMES = 64, MAX_NAME = 200 };
 typedef struct name_list {
     size_t      n;
     const char *v[MAX_NAMES + 1]; /* NULL-terminated */
@@ -114,273 +114,9 @@ static fq_status fail_unknown(const fq_document *document, const fq_node *node, 
         snprintf(known + used, sizeof known - used, "%s%s", i == 0 ? "" : ", ", names->v[i]);
     }
     const char *nearest = fq_nearest(word, names->v);
-    return fq_node_fail(document, node, "%s: '%s' is unknown%s%s%s; known: %s", key, word,
+    return fq_node_fail(document, node, "%s: '%s' is unknown%s%s%s Known: %s", key, word,
                         nearest == NULL ? "" : "; did you mean '", nearest == NULL ? "" : nearest,
-                        nearest == NULL ? "" : "'?", known);
-}
-
-/* ---- loading ---- */
-static const fq_node *find_path(const fq_document *document, const char *section, const char *key) {
-    return fq_node_find(fq_node_find(fq_document_root(document), section), key);
-}
-
-/* Every plug-in section that is there is checked, used or not: a sweep may use it in another run. */
-static fq_status load_plugin(const fq_document *document, const fq_node *parent, const char *section,
-                             const char *name, const fq_key *keys, size_t size, fq_status (*check)(const void *),
-                             fq_plugin_config *out) {
-    char path[FQ_TEXT_BYTES];
-    snprintf(path, sizeof path, "%s.%s", section, name);
-    const fq_node *node = fq_node_find(parent, name);
-    memset(out, 0, sizeof *out);
-    if (size > sizeof out->bytes)
-        return fq_fail(FQ_EINVAL, "%s: its settings take %zu bytes; %zu are possible", path, size, sizeof out->bytes);
-    static const fq_key none[] = {{0}};
-    FQ_TRY(fq_section_load(document, node, path, keys == NULL ? none : keys, NULL, out));
-    if (check != NULL && check(out) != FQ_OK) {
-        char reason[512];
-        snprintf(reason, sizeof reason, "%s", fq_status_text());
-        return fq_node_fail(document, node, "%s.%s", section, reason);
-    }
-    return FQ_OK;
-}
-
-static fq_status load_capabilities(const fq_document *document, const fq_node *node, fq_recipe *recipe) {
-    recipe->n_capabilities = 0;
-    if (node == NULL)
-        return FQ_OK;
-    if (fq_node_kind_of(node) != FQ_NODE_LIST || fq_node_count(node) > FQ_MAX_CAPABILITIES)
-        return fq_node_fail(document, node,
-                            "train.capabilities: expected a list of at most %d lists of bit-widths, [[2, 4, 8], [8]]",
-                            FQ_MAX_CAPABILITIES);
-    for (size_t i = 0; i < fq_node_count(node); i++) {
-        const fq_node *set = fq_node_at(node, i);
-        fq_ints       *out = &recipe->capabilities[i];
-        *out = (fq_ints){0};
-        if (fq_node_kind_of(set) != FQ_NODE_LIST || fq_node_count(set) == 0 || fq_node_count(set) > FQ_LIST_LENGTH)
-            return fq_node_fail(document, set, "train.capabilities: each set is a list of bit-widths, [2, 4, 8]");
-        for (size_t j = 0; j < fq_node_count(set); j++) {
-            const fq_node *member = fq_node_at(set, j);
-            char          *end = NULL;
-            long           bits = fq_node_kind_of(member) == FQ_NODE_SCALAR ? strtol(fq_node_text(member), &end, 10) : 0;
-            if (end == NULL || end == fq_node_text(member) || *end != '\0' ||
-                !((bits >= 1 && bits <= FQ_MAX_BITS) || bits == FQ_FLOAT_BITS)) {
-                char found[64];
-                fq_node_print(member, found, sizeof found);
-                return fq_node_fail(document, member, "train.capabilities: %s is not a bit-width; allowed are 1 to 8, and 32",
-                                    found);
-            }
-            out->v[out->n++] = bits;
-        }
-        recipe->n_capabilities++;
-    }
-    return FQ_OK;
-}
-
-static fq_status load_train(const fq_document *document, const fq_node *node, fq_experiment *e) {
-    fq_recipe        *recipe = &e->recipe;
-    fq_train_section *train = &e->train;
-    name_list         algorithms = {0}, methods = {0}, sections = {0};
-    LIST_NAMES(&algorithms, fq_algorithms);
-    LIST_NAMES(&methods, fq_robustnesses);
-    LIST_NAMES(&sections, fq_algorithms);
-    LIST_NAMES(&sections, fq_robustnesses);
-    sections.v[sections.n++] = "capabilities";
-    FQ_TRY(fq_section_load(document, node, "train", train_keys, sections.v, train));
-    FQ_TRY(load_capabilities(document, fq_node_find(node, "capabilities"), recipe));
-
-    recipe->algorithm = fq_algorithm_find(train->algorithm);
-    if (recipe->algorithm == NULL)
-        return fail_unknown(document, fq_node_find(node, "algorithm"), "train.algorithm", train->algorithm, &algorithms);
-    fq_plugin_config unused;
-    for (size_t i = 0; fq_algorithms[i] != NULL; i++) {
-        const fq_algorithm *row = fq_algorithms[i];
-        FQ_TRY(load_plugin(document, node, "train", row->name, row->keys, row->config_size, NULL,
-                           row == recipe->algorithm ? &recipe->algorithm_config : &unused));
-    }
-    const fq_node *list = fq_node_find(node, "robustness");
-    if (train->robustness.n > FQ_MAX_METHODS)
-        return fq_node_fail(document, list, "train.robustness: %zu methods; at most %d can be combined",
-                            train->robustness.n, FQ_MAX_METHODS);
-    const char *quantizes = NULL;
-    for (size_t m = 0; m < train->robustness.n; m++) {
-        const char *name = train->robustness.v[m];
-        recipe->methods[m] = fq_robustness_find(name);
-        if (recipe->methods[m] == NULL)
-            return fail_unknown(document, list, "train.robustness", name, &methods);
-        for (size_t k = 0; k < m; k++)
-            if (recipe->methods[k] == recipe->methods[m])
-                return fq_node_fail(document, list, "train.robustness: '%s' is listed twice", name);
-        if (recipe->methods[m]->changes_weights && quantizes != NULL)
-            return fq_node_fail(document, list, "train.robustness: both %s and %s quantize the weights; use one", quantizes,
-                                name);
-        if (recipe->methods[m]->changes_weights)
-            quantizes = name;
-    }
-    recipe->n_methods = train->robustness.n;
-    for (size_t i = 0; fq_robustnesses[i] != NULL; i++) {
-        const fq_robustness *row = fq_robustnesses[i];
-        fq_plugin_config    *out = &unused;
-        for (size_t m = 0; m < recipe->n_methods; m++)
-            if (recipe->methods[m] == row)
-                out = &recipe->method_configs[m];
-        FQ_TRY(load_plugin(document, node, "train", row->name, row->keys, row->config_size, row->check, out));
-    }
-    if (recipe->algorithm->plain_steps && train->momentum > 0.0)
-        return fq_node_fail(document, fq_node_find(node, "momentum"),
-                            "train.momentum: %s needs plain steps; set it to 0", recipe->algorithm->name);
-    if (train->nesterov && train->momentum <= 0.0)
-        return fq_node_fail(document, fq_node_find(node, "nesterov"),
-                            "train.nesterov: needs a momentum; set train.momentum above 0");
-    recipe->epochs = train->epochs;
-    recipe->batch = train->batch;
-    recipe->max_steps = train->max_steps;
-    recipe->rate = train->rate;
-    recipe->rate_decay = train->rate_decay;
-    recipe->momentum = train->momentum;
-    recipe->nesterov = train->nesterov;
-    recipe->weight_decay = train->weight_decay;
-    recipe->clip_norm = train->clip_norm;
-    return FQ_OK;
-}
-
-static fq_status load_aggregate(const fq_document *document, const fq_node *node, fq_experiment *e) {
-    fq_aggregate_section *section = &e->aggregate;
-    fq_server_settings   *server = &e->server;
-    name_list             names = {0};
-    LIST_NAMES(&names, fq_aggregators);
-    FQ_TRY(fq_section_load(document, node, "aggregate", aggregate_keys, names.v, section));
-    server->aggregator = fq_aggregator_find(section->method);
-    if (server->aggregator == NULL)
-        return fail_unknown(document, fq_node_find(node, "method"), "aggregate.method", section->method, &names);
-    fq_plugin_config unused;
-    for (size_t i = 0; fq_aggregators[i] != NULL; i++) {
-        const fq_aggregator *row = fq_aggregators[i];
-        FQ_TRY(load_plugin(document, node, "aggregate", row->name, row->keys, row->config_size, NULL,
-                           row == server->aggregator ? &server->aggregator_config : &unused));
-    }
-    server->equal_weights = section->weights == 1;
-    server->min_clients = (uint64_t)section->min_clients;
-    server->limits = (fq_limits){.max_value = section->max_value, .max_examples = (uint64_t)section->max_examples};
-    if (section->min_clients > e->train.clients_per_round)
-        return fq_node_fail(document, fq_node_find(node, "min_clients"),
-                            "aggregate.min_clients: %lld is more than the %lld clients of a round "
-                            "(train.clients_per_round)",
-                            (long long)section->min_clients, (long long)e->train.clients_per_round);
-    if (server->aggregator->check != NULL &&
-        server->aggregator->check(&server->aggregator_config, (size_t)e->train.clients_per_round) != FQ_OK) {
-        char reason[512];
-        snprintf(reason, sizeof reason, "%s", fq_status_text());
-        return fq_node_fail(document, fq_node_find(node, server->aggregator->name), "%s", reason);
-    }
-    return FQ_OK;
-}
-
-static fq_status load_coding(const fq_document *document, const fq_node *node, const char *path, const fq_key *keys,
-                             fq_coding_section *section, fq_coding *out) {
-    char      key[64];
-    name_list names = {0};
-    LIST_NAMES(&names, fq_quantizers);
-    FQ_TRY(fq_section_load(document, node, path, keys, NULL, section));
-    const fq_quantizer *quantizer = fq_quantizer_find(section->quantizer);
-    snprintf(key, sizeof key, "%s.quantizer", path);
-    if (quantizer == NULL)
-        return fail_unknown(document, fq_node_find(node, "quantizer"), key, section->quantizer, &names);
-    if (section->bits == 0)
-        section->bits = quantizer->max_bits;
-    if (section->bits < quantizer->min_bits || section->bits > quantizer->max_bits)
-        return fq_node_fail(document, fq_node_find(node, "bits"), "%s.bits: %lld is not a width of %s; allowed are %u to %u",
-                            path, (long long)section->bits, quantizer->name, (unsigned)quantizer->min_bits,
-                            (unsigned)quantizer->max_bits);
-    *out = (fq_coding){.quantizer = quantizer,
-                       .bits = (uint8_t)section->bits,
-                       .block = (size_t)section->block,
-                       .zstd = section->entropy == 1,
-                       .error_feedback = section->error_feedback};
-    return FQ_OK;
-}
-
-static fq_status load_model(const fq_document *document, const fq_node *node, fq_experiment *e) {
-    e->model[0] = '\0';
-    if (node == NULL || fq_node_kind_of(node) == FQ_NODE_SCALAR) {
-        const char *name = node == NULL || fq_node_text(node)[0] == '\0' ? "lenet5" : fq_node_text(node);
-        name_list   names = {0};
-        bool        known = false;
-        for (size_t i = 0; fq_zoo[i].name != NULL && names.n < MAX_NAMES; i++) {
-            names.v[names.n++] = fq_zoo[i].name;
-            known |= strcmp(fq_zoo[i].name, name) == 0;
-        }
-        if (!known)
-            return fail_unknown(document, node, "model", name, &names);
-        snprintf(e->model, sizeof e->model, "%s", name);
-        return FQ_OK;
-    }
-    if (fq_node_kind_of(node) != FQ_NODE_LIST || fq_node_count(node) == 0)
-        return fq_node_fail(document, node, "model: expected a name or a list of layers");
-    if (fq_node_count(node) > FQ_MAX_LAYERS)
-        return fq_node_fail(document, node, "model: %zu layers; at most %d are possible", fq_node_count(node),
-                            FQ_MAX_LAYERS);
-    e->network.n_layers = fq_node_count(node);
-    for (size_t i = 0; i < e->network.n_layers; i++) {
-        char           path[32];
-        const fq_node *layer = fq_node_at(node, i);
-        fq_layer_spec *spec = &e->network.layers[i];
-        snprintf(path, sizeof path, "model[%zu]", i);
-        if (fq_node_kind_of(layer) == FQ_NODE_SCALAR) { /* "- relu" */
-            fq_layer_spec_init(spec, fq_node_text(layer));
-        } else if (fq_node_kind_of(layer) == FQ_NODE_MAP) {
-            FQ_TRY(fq_section_load(document, layer, path, fq_layer_keys, NULL, spec));
-        } else {
-            return fq_node_fail(document, layer, "%s: expected a layer, {layer: conv2d, out: 6, kernel: 5}", path);
-        }
-        name_list names = {0};
-        LIST_NAMES(&names, fq_layers);
-        if (spec->layer[0] == '\0')
-            return fq_node_fail(document, layer, "%s: which layer? Give it as {layer: dense, ...}", path);
-        if (fq_layer_find(spec->layer) == NULL)
-            return fail_unknown(document, layer, path, spec->layer, &names);
-    }
-    return FQ_OK;
-}
-
-fq_status fq_experiment_load(const fq_document *document, fq_experiment *e) {
-    static const char *const sections[] = {"data",   "model",    "train",    "aggregate", "upload",
-                                           "download", "evaluate", "stop", "sweep", NULL};
-    memset(e, 0, sizeof *e);
-    const fq_node *root = fq_document_root(document);
-    FQ_TRY(fq_section_load(document, root, "", head_keys, sections, &e->head));
-    FQ_TRY(fq_section_load(document, fq_node_find(root, "data"), "data", fq_data_keys, NULL, &e->data));
-    FQ_TRY(load_model(document, fq_node_find(root, "model"), e));
-    FQ_TRY(load_train(document, fq_node_find(root, "train"), e));
-    FQ_TRY(load_aggregate(document, fq_node_find(root, "aggregate"), e));
-    FQ_TRY(load_coding(document, fq_node_find(root, "upload"), "upload", upload_keys, &e->upload, &e->recipe.upload));
-    FQ_TRY(load_coding(document, fq_node_find(root, "download"), "download", download_keys, &e->download,
-                       &e->server.download));
-    FQ_TRY(fq_section_load(document, fq_node_find(root, "evaluate"), "evaluate", fq_eval_keys, NULL, &e->evaluate));
-    if (fq_eval_settings_check(&e->evaluate) != FQ_OK) {
-        char reason[512];
-        snprintf(reason, sizeof reason, "%s", fq_status_text());
-        return fq_node_fail(document, fq_node_find(root, "evaluate"), "%s", reason);
-    }
-    FQ_TRY(fq_section_load(document, fq_node_find(root, "stop"), "stop", stop_keys, NULL, &e->stop));
-    const char *name = e->head.name;
-    if (name[0] == '\0' || strchr(name, '/') != NULL || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
-        return fq_node_fail(document, fq_node_find(root, "name"),
-                            "name: '%s' cannot be a folder's name; use letters, digits, '-' and '_'", name);
-    if (e->data.clients > 0 && e->train.clients_per_round > e->data.clients)
-        return fq_node_fail(document, find_path(document, "train", "clients_per_round"),
-                            "train.clients_per_round: %lld of %lld clients (data.clients) is impossible",
-                            (long long)e->train.clients_per_round, (long long)e->data.clients);
-    e->server.cohort = (size_t)e->train.clients_per_round;
-
-    fq_buffer yaml = {0};
-    fq_status status = fq_experiment_write(e, &yaml);
-    if (status == FQ_OK) {
-        unsigned char hash[FQ_HASH_BYTES];
-        fq_sha256((fq_cbytes){yaml.data, yaml.size}, hash);
-        fq_hash_text(hash, e->hash);
-    }
-    fq_buffer_fini(&yaml);
-    return status;
+                        nearest == NULL ? "." : "'?", known);
 }
 
 /* ---- writing ---- */
@@ -427,14 +163,16 @@ static void write_model(fq_buffer *yaml, const fq_experiment *e) {
     }
 }
 
-fq_status fq_experiment_write(const fq_experiment *e, fq_buffer *yaml) {
+/* What determines the weights, with this name and number of rounds. */
+static void write_training(fq_buffer *yaml, const fq_experiment *e, const fq_head_section *head,
+                           const fq_train_section *train) {
     const fq_recipe *recipe = &e->recipe;
-    fq_section_write(yaml, head_keys, &e->head, 0);
+    fq_section_write(yaml, head_keys, head, 0);
     put_line(yaml, "data:\n");
     fq_section_write(yaml, fq_data_keys, &e->data, 2);
     write_model(yaml, e);
     put_line(yaml, "train:\n");
-    fq_section_write(yaml, train_keys, &e->train, 2);
+    fq_section_write(yaml, train_keys, train, 2);
     write_plugin(yaml, recipe->algorithm->name, recipe->algorithm->keys, &recipe->algorithm_config);
     for (size_t m = 0; m < recipe->n_methods; m++)
         write_plugin(yaml, recipe->methods[m]->name, recipe->methods[m]->keys, &recipe->method_configs[m]);
@@ -446,6 +184,10 @@ fq_status fq_experiment_write(const fq_experiment *e, fq_buffer *yaml) {
     fq_section_write(yaml, upload_keys, &e->upload, 2);
     put_line(yaml, "download:\n");
     fq_section_write(yaml, download_keys, &e->download, 2);
+}
+
+fq_status fq_experiment_write(const fq_experiment *e, fq_buffer *yaml) {
+    write_training(yaml, e, &e->head, &e->train);
     put_line(yaml, "evaluate:\n");
     fq_section_write(yaml, fq_eval_keys, &e->evaluate, 2);
     put_line(yaml, "stop:\n");
@@ -453,6 +195,321 @@ fq_status fq_experiment_write(const fq_experiment *e, fq_buffer *yaml) {
     if (yaml->failed)
         return fq_fail(FQ_ENOMEM, "no memory for the resolved settings");
     return FQ_OK;
+}
+
+static fq_status hash_settings(fq_experiment *e) {
+    fq_head_section  head = e->head;
+    fq_train_section train = e->train;
+    fq_buffer        yaml = {0};
+    unsigned char    hash[FQ_HASH_BYTES];
+    head.name[0] = '\0';
+    train.rounds = 0;
+    write_training(&yaml, e, &head, &train);
+    bool failed = yaml.failed;
+    if (!failed) {
+        fq_sha256((fq_cbytes){yaml.data, yaml.size}, hash);
+        fq_hash_text(hash, e->hash);
+    }
+    fq_buffer_fini(&yaml);
+    return failed ? fq_fail(FQ_ENOMEM, "no memory for the resolved settings") : FQ_OK;
+}
+
+/* ---- loading ---- */
+static const fq_node *find_path(const fq_document *document, const char *section, const char *key) {
+    return fq_node_find(fq_node_find(fq_document_root(document), section), key);
+}
+
+static void remember(const fq_document *document, const char *section, const char *key, fq_places *places) {
+    const fq_node *node = find_path(document, section, key);
+    if (node == NULL || places->n == FQ_MAX_PLACES)
+        return;
+    snprintf(places->of[places->n].key, sizeof places->of[0].key, "%s.%s", section, key);
+    fq_node_place(document, node, places->of[places->n++].text, FQ_PLACE_BYTES);
+}
+
+static void remember_places(const fq_document *document, fq_places *places) {
+    fq_node_place(document, NULL, places->file, FQ_PLACE_BYTES);
+    for (const fq_key *key = fq_data_keys; key->name != NULL; key++)
+        remember(document, "data", key->name, places);
+    remember(document, "train", "clients_per_round", places);
+    remember(document, "aggregate", "max_examples", places);
+    const fq_node *model = fq_node_find(fq_document_root(document), "model");
+    fq_node_place(document, model, places->model, FQ_PLACE_BYTES);
+    for (size_t i = 0; model != NULL && fq_node_kind_of(model) == FQ_NODE_LIST && i < fq_node_count(model); i++)
+        fq_node_place(document, fq_node_at(model, i), places->layers[i], FQ_PLACE_BYTES);
+}
+
+/* Every plug-in section that is there is checked, used or not: a sweep may use it in another run. */
+static fq_status load_plugin(const fq_document *document, const fq_node *parent, const char *section,
+                             const char *name, const fq_key *keys, size_t size, fq_status (*check)(const void *),
+                             fq_plugin_config *out) {
+    char path[FQ_TEXT_BYTES];
+    snprintf(path, sizeof path, "%s.%s", section, name);
+    const fq_node *node = fq_node_find(parent, name);
+    memset(out, 0, sizeof *out);
+    if (size > sizeof out->bytes)
+        return fq_fail(FQ_EINVAL, "%s: its settings take %zu bytes; %zu are possible", path, size, sizeof out->bytes);
+    static const fq_key none[] = {{0}};
+    FQ_TRY(fq_section_load(document, node, path, keys == NULL ? none : keys, NULL, out));
+    if (check != NULL && check(out) != FQ_OK) {
+        (void)fq_fail(FQ_EINVAL, "%s.%s", section, fq_status_text());
+        return fq_node_context(document, node);
+    }
+    return FQ_OK;
+}
+
+static fq_status load_capability(const fq_document *document, const fq_node *set, fq_ints *out) {
+    static const fq_key key = {.name = "capabilities", .type = FQ_TYPE_INTS, .min = 1, .max = FQ_FLOAT_BITS};
+    if (fq_node_kind_of(set) != FQ_NODE_LIST || fq_node_count(set) == 0)
+        return fq_node_fail(document, set, "train.capabilities: each set is a list of bit-widths, [2, 4, 8]");
+    FQ_TRY(fq_value_load(document, set, "train", &key, out));
+    for (size_t j = 0; j < out->n; j++) {
+        const fq_node *member = fq_node_at(set, j);
+        if (out->v[j] > FQ_MAX_BITS && out->v[j] != FQ_FLOAT_BITS)
+            return fq_node_fail(document, member,
+                                "train.capabilities: %lld is not a bit-width; allowed are 1 to %d, and %d",
+                                (long long)out->v[j], FQ_MAX_BITS, FQ_FLOAT_BITS);
+        for (size_t k = 0; k < j; k++)
+            if (out->v[k] == out->v[j])
+                return fq_node_fail(document, member, "train.capabilities: a set has %lld twice", (long long)out->v[j]);
+    }
+    return FQ_OK;
+}
+
+static fq_status load_capabilities(const fq_document *document, const fq_node *node, fq_recipe *recipe) {
+    recipe->n_capabilities = 0;
+    if (node == NULL)
+        return FQ_OK;
+    if (fq_node_kind_of(node) != FQ_NODE_LIST || fq_node_count(node) > FQ_MAX_CAPABILITIES)
+        return fq_node_fail(document, node,
+                            "train.capabilities: expected a list of at most %d lists of bit-widths, [[2, 4, 8], [8]]",
+                            FQ_MAX_CAPABILITIES);
+    for (size_t i = 0; i < fq_node_count(node); i++)
+        FQ_TRY(load_capability(document, fq_node_at(node, i), &recipe->capabilities[i]));
+    recipe->n_capabilities = fq_node_count(node);
+    return FQ_OK;
+}
+
+static fq_status load_algorithm(const fq_document *document, const fq_node *node, const fq_train_section *train,
+                                fq_recipe *recipe) {
+    name_list names = {0};
+    LIST_NAMES(&names, fq_algorithms);
+    recipe->algorithm = fq_algorithm_find(train->algorithm);
+    if (recipe->algorithm == NULL)
+        return fail_unknown(document, fq_node_find(node, "algorithm"), "train.algorithm", train->algorithm, &names);
+    fq_plugin_config unused;
+    for (size_t i = 0; fq_algorithms[i] != NULL; i++) {
+        const fq_algorithm *row = fq_algorithms[i];
+        FQ_TRY(load_plugin(document, node, "train", row->name, row->keys, row->config_size, NULL,
+                           row == recipe->algorithm ? &recipe->algorithm_config : &unused));
+    }
+    return FQ_OK;
+}
+
+static fq_status load_methods(const fq_document *document, const fq_node *node, const fq_train_section *train,
+                              fq_recipe *recipe) {
+    name_list        names = {0};
+    fq_plugin_config unused;
+    LIST_NAMES(&names, fq_robustnesses);
+    const fq_node *list = fq_node_find(node, "robustness");
+    if (train->robustness.n > FQ_MAX_METHODS)
+        return fq_node_fail(document, list, "train.robustness: %zu methods; at most %d can be combined",
+                            train->robustness.n, FQ_MAX_METHODS);
+    const char *quantizes = NULL;
+    for (size_t m = 0; m < train->robustness.n; m++) {
+        const char *name = train->robustness.v[m];
+        recipe->methods[m] = fq_robustness_find(name);
+        if (recipe->methods[m] == NULL)
+            return fail_unknown(document, list, "train.robustness", name, &names);
+        for (size_t k = 0; k < m; k++)
+            if (recipe->methods[k] == recipe->methods[m])
+                return fq_node_fail(document, list, "train.robustness: '%s' is listed twice", name);
+        if (recipe->methods[m]->changes_weights && quantizes != NULL)
+            return fq_node_fail(document, list, "train.robustness: both %s and %s quantize the weights; use one", quantizes,
+                                name);
+        if (recipe->methods[m]->changes_weights)
+            quantizes = name;
+    }
+    recipe->n_methods = train->robustness.n;
+    for (size_t i = 0; fq_robustnesses[i] != NULL; i++) {
+        const fq_robustness *row = fq_robustnesses[i];
+        fq_plugin_config    *out = &unused;
+        for (size_t m = 0; m < recipe->n_methods; m++)
+            if (recipe->methods[m] == row)
+                out = &recipe->method_configs[m];
+        FQ_TRY(load_plugin(document, node, "train", row->name, row->keys, row->config_size, row->check, out));
+    }
+    return FQ_OK;
+}
+
+static fq_status load_train(const fq_document *document, const fq_node *node, fq_experiment *e) {
+    fq_recipe        *recipe = &e->recipe;
+    fq_train_section *train = &e->train;
+    name_list         sections = {0};
+    LIST_NAMES(&sections, fq_algorithms);
+    LIST_NAMES(&sections, fq_robustnesses);
+    sections.v[sections.n++] = "capabilities";
+    FQ_TRY(fq_section_load(document, node, "train", train_keys, sections.v, train));
+    FQ_TRY(load_capabilities(document, fq_node_find(node, "capabilities"), recipe));
+    FQ_TRY(load_algorithm(document, node, train, recipe));
+    FQ_TRY(load_methods(document, node, train, recipe));
+    if (recipe->algorithm->plain_steps && train->momentum > 0.0)
+        return fq_node_fail(document, fq_node_find(node, "momentum"),
+                            "train.momentum: %s needs plain steps; set it to 0", recipe->algorithm->name);
+    if (train->nesterov && train->momentum <= 0.0)
+        return fq_node_fail(document, fq_node_find(node, "nesterov"),
+                            "train.nesterov: needs a momentum; set train.momentum above 0");
+    recipe->epochs = train->epochs;
+    recipe->batch = train->batch;
+    recipe->max_steps = train->max_steps;
+    recipe->rate = train->rate;
+    recipe->rate_decay = train->rate_decay;
+    recipe->momentum = train->momentum;
+    recipe->nesterov = train->nesterov;
+    recipe->weight_decay = train->weight_decay;
+    recipe->clip_norm = train->clip_norm;
+    return FQ_OK;
+}
+
+static fq_status load_aggregate(const fq_document *document, const fq_node *node, fq_experiment *e) {
+    fq_aggregate_section *section = &e->aggregate;
+    fq_server_settings   *server = &e->server;
+    name_list             names = {0};
+    LIST_NAMES(&names, fq_aggregators);
+    FQ_TRY(fq_section_load(document, node, "aggregate", aggregate_keys, names.v, section));
+    server->aggregator = fq_aggregator_find(section->method);
+    if (server->aggregator == NULL)
+        return fail_unknown(document, fq_node_find(node, "method"), "aggregate.method", section->method, &names);
+    fq_plugin_config unused;
+    for (size_t i = 0; fq_aggregators[i] != NULL; i++) {
+        const fq_aggregator *row = fq_aggregators[i];
+        FQ_TRY(load_plugin(document, node, "aggregate", row->name, row->keys, row->config_size, NULL,
+                           row == server->aggregator ? &server->aggregator_config : &unused));
+    }
+    server->equal_weights = section->weights == 1;
+    server->min_clients = (uint64_t)section->min_clients;
+    server->limits = (fq_limits){.max_value = section->max_value, .max_examples = (uint64_t)section->max_examples};
+    if (section->min_clients > e->train.clients_per_round)
+        return fq_node_fail(document, fq_node_find(node, "min_clients"),
+                            "aggregate.min_clients: %lld is more than the %lld clients of a round "
+                            "(train.clients_per_round)",
+                            (long long)section->min_clients, (long long)e->train.clients_per_round);
+    if (server->aggregator->check != NULL &&
+        server->aggregator->check(&server->aggregator_config, (size_t)e->train.clients_per_round) != FQ_OK)
+        return fq_node_context(document, fq_node_find(node, server->aggregator->name));
+    return FQ_OK;
+}
+
+static fq_status load_coding(const fq_document *document, const fq_node *node, const char *path, const fq_key *keys,
+                             fq_coding_section *section, fq_coding *out) {
+    char      key[64];
+    name_list names = {0};
+    LIST_NAMES(&names, fq_quantizers);
+    FQ_TRY(fq_section_load(document, node, path, keys, NULL, section));
+    const fq_quantizer *quantizer = fq_quantizer_find(section->quantizer);
+    snprintf(key, sizeof key, "%s.quantizer", path);
+    if (quantizer == NULL)
+        return fail_unknown(document, fq_node_find(node, "quantizer"), key, section->quantizer, &names);
+    if (section->bits == 0)
+        section->bits = quantizer->max_bits;
+    if (section->bits < quantizer->min_bits || section->bits > quantizer->max_bits)
+        return fq_node_fail(document, fq_node_find(node, "bits"), "%s.bits: %lld is not a width of %s; allowed are %u to %u",
+                            path, (long long)section->bits, quantizer->name, (unsigned)quantizer->min_bits,
+                            (unsigned)quantizer->max_bits);
+    *out = (fq_coding){.quantizer = quantizer,
+                       .bits = (uint8_t)section->bits,
+                       .block = (size_t)section->block,
+                       .zstd = section->entropy == 1,
+                       .error_feedback = section->error_feedback};
+    return FQ_OK;
+}
+
+static fq_status load_model(const fq_document *document, const fq_node *node, fq_experiment *e) {
+    e->model[0] = '\0';
+    if (node == NULL || fq_node_kind_of(node) == FQ_NODE_SCALAR) {
+        const char *name = node == NULL ? "lenet5" : fq_node_text(node);
+        name_list   names = {0};
+        bool        known = false;
+        for (size_t i = 0; fq_zoo[i].name != NULL && names.n < MAX_NAMES; i++) {
+            names.v[names.n++] = fq_zoo[i].name;
+            known |= strcmp(fq_zoo[i].name, name) == 0;
+        }
+        if (!known)
+            return fail_unknown(document, node, "model", name, &names);
+        snprintf(e->model, sizeof e->model, "%s", name);
+        return FQ_OK;
+    }
+    if (fq_node_kind_of(node) != FQ_NODE_LIST || fq_node_count(node) == 0)
+        return fq_node_fail(document, node, "model: expected a name or a list of layers");
+    if (fq_node_count(node) > FQ_MAX_LAYERS)
+        return fq_node_fail(document, node, "model: %zu layers; at most %d are possible", fq_node_count(node),
+                            FQ_MAX_LAYERS);
+    e->network.n_layers = fq_node_count(node);
+    for (size_t i = 0; i < e->network.n_layers; i++) {
+        char           path[32];
+        const fq_node *layer = fq_node_at(node, i);
+        fq_layer_spec *spec = &e->network.layers[i];
+        snprintf(path, sizeof path, "model[%zu]", i);
+        if (fq_node_kind_of(layer) == FQ_NODE_SCALAR) { /* "- relu" */
+            fq_layer_spec_init(spec, fq_node_text(layer));
+        } else if (fq_node_kind_of(layer) == FQ_NODE_MAP) {
+            FQ_TRY(fq_section_load(document, layer, path, fq_layer_keys, NULL, spec));
+        } else {
+            return fq_node_fail(document, layer, "%s: expected a layer, {layer: conv2d, out: 6, kernel: 5}", path);
+        }
+        name_list names = {0};
+        LIST_NAMES(&names, fq_layers);
+        if (spec->layer[0] == '\0')
+            return fq_node_fail(document, layer, "%s: which layer? Give it as {layer: dense, ...}", path);
+        if (fq_layer_find(spec->layer) == NULL)
+            return fail_unknown(document, layer, path, spec->layer, &names);
+    }
+    return FQ_OK;
+}
+
+/* The name becomes a folder's and stands in the header of model.fq. */
+static fq_status check_name(const fq_document *document, const fq_node *node, const char *name) {
+    size_t allowed = strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.");
+    if (name[0] == '\0' || name[0] == '.' || name[allowed] != '\0' || allowed > MAX_NAME) {
+        char shown[96] = "''";
+        if (node != NULL)
+            fq_node_print(node, shown, sizeof shown);
+        return fq_node_fail(document, node,
+                            "name: %s cannot be a folder's name; use at most %d letters, digits, '-', '_' and, but "
+                            "for the first, '.'",
+                            shown, MAX_NAME);
+    }
+    return FQ_OK;
+}
+
+fq_status fq_experiment_load(const fq_document *document, fq_experiment *e) {
+    static const char *const sections[] = {"data",   "model",    "train",    "aggregate", "upload",
+                                           "download", "evaluate", "stop", "sweep", NULL};
+    memset(e, 0, sizeof *e);
+    const fq_node *root = fq_document_root(document);
+    FQ_TRY(fq_section_load(document, root, "", head_keys, sections, &e->head));
+    FQ_TRY(fq_section_load(document, fq_node_find(root, "data"), "data", fq_data_keys, NULL, &e->data));
+    if (fq_data_settings_check(&e->data) != FQ_OK)
+        return fq_node_context(document, fq_node_find(root, "data"));
+    FQ_TRY(load_model(document, fq_node_find(root, "model"), e));
+    FQ_TRY(load_train(document, fq_node_find(root, "train"), e));
+    FQ_TRY(load_aggregate(document, fq_node_find(root, "aggregate"), e));
+    FQ_TRY(load_coding(document, fq_node_find(root, "upload"), "upload", upload_keys, &e->upload, &e->recipe.upload));
+    FQ_TRY(load_coding(document, fq_node_find(root, "download"), "download", download_keys, &e->download,
+                       &e->server.download));
+    FQ_TRY(fq_section_load(document, fq_node_find(root, "evaluate"), "evaluate", fq_eval_keys, NULL, &e->evaluate));
+    if (fq_eval_settings_check(&e->evaluate) != FQ_OK)
+        return fq_node_context(document, fq_node_find(root, "evaluate"));
+    FQ_TRY(fq_section_load(document, fq_node_find(root, "stop"), "stop", stop_keys, NULL, &e->stop));
+    FQ_TRY(check_name(document, fq_node_find(root, "name"), e->head.name));
+    if (e->data.clients > 0 && e->train.clients_per_round > e->data.clients)
+        return fq_node_fail(document, find_path(document, "train", "clients_per_round"),
+                            "train.clients_per_round: %lld of %lld clients (data.clients) is impossible",
+                            (long long)e->train.clients_per_round, (long long)e->data.clients);
+    e->server.cohort = (size_t)e->train.clients_per_round;
+
+    remember_places(document, &e->places);
+    return hash_settings(e);
 }
 
 /* ---- docs/settings.md ---- */

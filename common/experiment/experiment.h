@@ -45,6 +45,16 @@ typedef struct fq_stop_section {
     double  min_gain;    /* what counts as better, share of right answers */
 } fq_stop_section;
 
+/* Where keys stand that only the data can prove wrong, for the errors of fq_setup_create. */
+enum { FQ_PLACE_BYTES = 128, FQ_MAX_PLACES = 32 };
+typedef struct fq_places {
+    size_t n;
+    struct {
+        char key[64], text[FQ_PLACE_BYTES]; /* "data.clients", "a.yaml:3" */
+    } of[FQ_MAX_PLACES];
+    char file[FQ_PLACE_BYTES], model[FQ_PLACE_BYTES], layers[FQ_MAX_LAYERS][FQ_PLACE_BYTES];
+} fq_places;
+
 typedef struct fq_experiment {
     fq_head_section      head;
     fq_data_settings     data;
@@ -58,7 +68,10 @@ typedef struct fq_experiment {
     /* what follows from the sections */
     fq_recipe            recipe;
     fq_server_settings   server;
-    char                 hash[FQ_HASH_TEXT];   /* of the resolved settings */
+    /* Of the resolved settings that determine the weights after a round: of all but name, train.rounds, evaluate
+     * and stop. A run can be resumed with other values of those. */
+    char                 hash[FQ_HASH_TEXT];
+    fq_places            places;
 } fq_experiment;
 
 /* Check a whole document and fill in the experiment. Errors name file, line, key, value, and what is allowed. */
@@ -91,7 +104,8 @@ typedef struct fq_setup {
     fq_model     *model;
     size_t        max_examples; /* of one client */
 } fq_setup;
-/* Opens the data, divides it, builds the model, and completes experiment->network and ->server. */
+/* Opens the data, divides it, builds the model, and completes experiment->network and ->server. FQ_EINVAL: the
+ * settings do not fit the data; the text says file, line and key. */
 FQ_MUST_CHECK fq_status fq_setup_create(fq_experiment *experiment, fq_setup *out);
 void                    fq_setup_fini(fq_setup *setup); /* also of a zeroed struct */
 

@@ -1,35 +1,71 @@
 #include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
 
 #include "experiment/experiment.h"
 
-fq_status fq_setup_create(fq_experiment *e, fq_setup *out) {
-    *out = (fq_setup){0};
-    uint64_t  seed = (uint64_t)e->head.seed, clients;
-    fq_status status;
-    FQ_GO(status, fq_dataset_open(&e->data, seed, &out->dataset));
-    FQ_GO(status, fq_partition_create(&out->partition, out->dataset, &e->data, seed));
-    if (e->model[0] != '\0') {
-        FQ_GO(status, fq_zoo_build(e->model, fq_dataset_shape(out->dataset), fq_dataset_classes(out->dataset),
-                                   &e->network));
-    } else {
-        e->network.input = fq_dataset_shape(out->dataset);
-        e->network.n_classes = fq_dataset_classes(out->dataset);
+/* Put before the failure's text where the first key stands that it names; the file, if the key has its default. */
+static void add_place(const fq_places *places) {
+    const char *place = places->file, *first = NULL;
+    size_t      longest = 0;
+    for (size_t i = 0; i < places->n; i++) {
+        const char *at = strstr(fq_status_text(), places->of[i].key);
+        size_t      length = strlen(places->of[i].key);
+        if (at != NULL && (first == NULL || at < first || (at == first && length > longest))) {
+            first = at;
+            longest = length;
+            place = places->of[i].text;
+        }
     }
-    status = fq_recipe_model(&e->recipe, &e->network, &out->model);
-    if (status != FQ_OK) {
-        fq_add_context("model");
-        goto done;
-    }
-    clients = fq_partition_clients(out->partition);
+    fq_add_context("%s", place);
+}
+
+/* "layer 3 (dense1): ..." of a model becomes "a.yaml:9: model[2] (dense1): ..." if the settings list the layers. */
+static fq_status fail_model(const fq_experiment *e) {
+    const fq_places *places = &e->places;
+    const char      *text = fq_status_text(), *rest = strchr(text, '(');
+    size_t           layer;
+    if (e->model[0] == '\0' && rest != NULL && sscanf(text, "layer %zu (", &layer) == 1 && layer >= 1 &&
+        layer <= e->network.n_layers)
+        return fq_fail(FQ_EINVAL, "%s: model[%zu] %s", places->layers[layer - 1], layer - 1, rest);
+    fq_add_context("%s: model", places->model);
+    return FQ_EINVAL;
+}
+
+static fq_status open_data(fq_experiment *e, fq_setup *out) {
+    uint64_t seed = (uint64_t)e->head.seed;
+    FQ_TRY(fq_dataset_open(&e->data, seed, &out->dataset));
+    FQ_TRY(fq_partition_create(&out->partition, out->dataset, &e->data, seed));
+    uint64_t clients = fq_partition_clients(out->partition);
     if ((uint64_t)e->train.clients_per_round > clients)
-        FQ_GO(status, fq_fail(FQ_EINVAL, "train.clients_per_round: %lld of the %" PRIu64 " clients of %s is impossible",
-                              (long long)e->train.clients_per_round, clients, fq_dataset_name(out->dataset)));
+        return fq_fail(FQ_EINVAL, "train.clients_per_round: %lld of the %" PRIu64 " clients of %s is impossible",
+                       (long long)e->train.clients_per_round, clients, fq_dataset_name(out->dataset));
     out->max_examples = fq_partition_largest(out->partition);
     if (out->max_examples > e->server.limits.max_examples)
-        FQ_GO(status, fq_fail(FQ_EINVAL, "aggregate.max_examples: a client has %zu examples; %" PRIu64 " are allowed",
-                              out->max_examples, e->server.limits.max_examples));
+        return fq_fail(FQ_EINVAL, "aggregate.max_examples: a client has %zu examples; %" PRIu64 " are allowed",
+                       out->max_examples, e->server.limits.max_examples);
     e->server.clients = clients;
-done:
+    return FQ_OK;
+}
+
+static fq_status build_model(fq_experiment *e, fq_setup *out) {
+    e->network.input = fq_dataset_shape(out->dataset);
+    e->network.n_classes = fq_dataset_classes(out->dataset);
+    if (e->model[0] != '\0')
+        FQ_TRY(fq_zoo_build(e->model, e->network.input, e->network.n_classes, &e->network));
+    return fq_recipe_model(&e->recipe, &e->network, &out->model);
+}
+
+fq_status fq_setup_create(fq_experiment *e, fq_setup *out) {
+    *out = (fq_setup){0};
+    fq_status status = open_data(e, out);
+    if (status == FQ_EINVAL)
+        add_place(&e->places);
+    if (status == FQ_OK) {
+        status = build_model(e, out);
+        if (status == FQ_EINVAL || status == FQ_ELIMIT)
+            status = fail_model(e);
+    }
     if (status != FQ_OK)
         fq_setup_fini(out);
     return status;

@@ -44,19 +44,9 @@ static void extend_label(char *label, const char *key, const char *value) {
 }
 
 static fq_status set_value(fq_document *run, const fq_document *document, const char *path, const fq_node *value) {
-    char text[VALUE_BYTES], assignment[VALUE_BYTES + FQ_TEXT_BYTES];
-    fq_node_print(value, text, sizeof text);
-    if (strlen(text) + 1 >= sizeof text)
-        return fq_node_fail(document, value, "sweep.%s: a value longer than %d characters", path, VALUE_BYTES);
     if (strncmp(path, "sweep", 5) == 0)
         return fq_node_fail(document, value, "sweep.%s: a sweep cannot sweep itself", path);
-    snprintf(assignment, sizeof assignment, "%s=%s", path, text);
-    if (fq_document_set(run, assignment) != FQ_OK) {
-        char reason[512];
-        snprintf(reason, sizeof reason, "%s", fq_status_text());
-        return fq_node_fail(document, value, "sweep: %s", reason);
-    }
-    return FQ_OK;
+    return fq_document_put(run, path, value);
 }
 
 /* A run without any robustness method goes by its algorithm: "fedavg". */

@@ -9,11 +9,12 @@
 #if defined(FQ_HAVE_BLIS)
 
 #include <blis.h>
+#include <ctype.h>
 #include <stdio.h>
+#include <string.h>
 
 #if defined(__x86_64__)
 #include <cpuid.h>
-#include <string.h>
 
 static fq_processor this_processor(void) {
     fq_processor found = {0};
@@ -75,10 +76,82 @@ static fq_processor this_processor(void) {
 
 #endif
 
+/* The sub-configurations that are part of the library; where they are not known, all numbers there are. */
+static bool is_built_in(int arch) {
+#if defined(__x86_64__)
+    static const bool built_in[BLIS_NUM_ARCHS] = {
+#if defined(BLIS_CONFIG_SKX)
+        [BLIS_ARCH_SKX] = true,
+#endif
+#if defined(BLIS_CONFIG_KNL)
+        [BLIS_ARCH_KNL] = true,
+#endif
+#if defined(BLIS_CONFIG_HASWELL)
+        [BLIS_ARCH_HASWELL] = true,
+#endif
+#if defined(BLIS_CONFIG_SANDYBRIDGE)
+        [BLIS_ARCH_SANDYBRIDGE] = true,
+#endif
+#if defined(BLIS_CONFIG_PENRYN)
+        [BLIS_ARCH_PENRYN] = true,
+#endif
+#if defined(BLIS_CONFIG_ZEN3)
+        [BLIS_ARCH_ZEN3] = true,
+#endif
+#if defined(BLIS_CONFIG_ZEN2)
+        [BLIS_ARCH_ZEN2] = true,
+#endif
+#if defined(BLIS_CONFIG_ZEN)
+        [BLIS_ARCH_ZEN] = true,
+#endif
+#if defined(BLIS_CONFIG_EXCAVATOR)
+        [BLIS_ARCH_EXCAVATOR] = true,
+#endif
+#if defined(BLIS_CONFIG_STEAMROLLER)
+        [BLIS_ARCH_STEAMROLLER] = true,
+#endif
+#if defined(BLIS_CONFIG_PILEDRIVER)
+        [BLIS_ARCH_PILEDRIVER] = true,
+#endif
+#if defined(BLIS_CONFIG_BULLDOZER)
+        [BLIS_ARCH_BULLDOZER] = true,
+#endif
+#if defined(BLIS_CONFIG_GENERIC)
+        [BLIS_ARCH_GENERIC] = true,
+#endif
+    };
+    return built_in[arch];
+#else
+    return arch >= 0;
+#endif
+}
+
+/* BLIS takes a word for 0, and ends the process for a number that is not built in. */
+fq_status fq_gemm_check(void) {
+    const char *text = getenv("BLIS_ARCH_TYPE");
+    if (text == NULL)
+        return FQ_OK;
+    char *end, known[512] = "";
+    long arch = strtol(text, &end, 10);
+    if (isdigit((unsigned char)text[0]) && *end == '\0' && arch < BLIS_NUM_ARCHS &&
+        is_built_in((int)arch))
+        return FQ_OK;
+    for (int i = 0; i < BLIS_NUM_ARCHS; i++) {
+        size_t used = strlen(known);
+        if (is_built_in(i))
+            snprintf(known + used, sizeof known - used, "%s%d (%s)", used == 0 ? "" : ", ", i,
+                     bli_arch_string((arch_t)i));
+    }
+    return fq_fail(FQ_EINVAL, "BLIS_ARCH_TYPE: '%.40s' is not a sub-configuration of BLIS; expected one of %s",
+                   text, known);
+}
+
 /* BLIS reads BLIS_ARCH_TYPE once, in bli_init; bli_arch_query_id before that would abort. */
 static void start(void) {
     const fq_processor processor = this_processor();
     const int arch = fq_blis_arch(&processor);
+    if (fq_gemm_check() != FQ_OK)
+        unsetenv("BLIS_ARCH_TYPE"); /* rather than end here */
     const bool pick = arch >= 0 && getenv("BLIS_ARCH_TYPE") == NULL;
     if (pick) {
         char text[16];
@@ -121,6 +194,10 @@ static void product(bool transpose_a, bool transpose_b, size_t m, size_t n, size
 }
 
 #else
+
+fq_status fq_gemm_check(void) {
+    return FQ_OK;
+}
 
 void fq_gemm_start(void) {
 }

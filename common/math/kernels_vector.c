@@ -4,6 +4,7 @@
  * which each term adds (one weight, broadcast) x (vectors of lanes). Convolution forward, its
  * gradient by the input and the matrix product differ only in the steps from term to term.
  */
+#include <assert.h>
 #include "math/kernels_impl.h"
 
 #include <stdbool.h>
@@ -163,7 +164,7 @@ static void convolve_row(const direction *d, size_t y, tile_function *const *til
     const span rows = span_of(d, y, d->kernel_h, d->source_h);
     /* Backward, only pixels `stride` apart use the same taps. */
     for (size_t phase = 0; phase < minimum(tap_step, d->target_w); phase++) {
-        span columns = span_of(d, phase, d->kernel_w, d->source_w), next = columns;
+        span columns = span_of(d, phase, d->kernel_w, d->source_w), next;
         for (size_t x = phase, end = x; x < d->target_w; x = end, columns = next) {
             size_t n_pixels = 0;
             do {
@@ -288,6 +289,7 @@ static void multiply_panel(bool trans_a, size_t m, size_t n, size_t k, size_t ve
         rows = even_block(m - i, most_outs[vecs]);
         float *to = c + i * ldc;
         tile_function *tile = NAME(tiles)[vecs][rows];
+        assert(tile != NULL); /* even_block gives no more rows than most_outs has tiles for */
         tile(&r, b, a + (ptrdiff_t)i * r.w_out, add || bias == NULL ? NULL : bias + i,
              whole ? to : edge);
         for (size_t o = 0; !whole && o < rows; o++)

@@ -17,7 +17,7 @@ typedef enum fq_tensor_kind {
     FQ_BIAS,
     FQ_NORM_SCALE,
     FQ_NORM_SHIFT,
-    FQ_STEP,       /* learned quantization steps; > 0 */
+    FQ_STEP,       /* what SGD learns of quantization steps */
     FQ_STATISTIC,  /* moments of batch norm: averaged by the server, never touched by SGD */
     FQ_RANGE,      /* running activation ranges: likewise */
 } fq_tensor_kind;

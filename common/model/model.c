@@ -389,10 +389,6 @@ bool fq_model_site_nonnegative(const fq_model *model, size_t site) {
     return site_value(model, site)->nonnegative;
 }
 
-size_t fq_model_site_features(const fq_model *model, size_t site) {
-    return fq_shape_count(site_value(model, site)->shape);
-}
-
 double fq_model_macs(const fq_model *model) {
     return model->macs;
 }

@@ -51,7 +51,6 @@ const fq_tensor  *fq_model_tensor(const fq_model *model, size_t index); /* in or
 size_t            fq_model_site_count(const fq_model *model);
 /* True if no value at this site can be negative (it comes from a ReLU or a pool or flatten of one). */
 bool              fq_model_site_nonnegative(const fq_model *model, size_t site);
-size_t            fq_model_site_features(const fq_model *model, size_t site);
 double            fq_model_macs(const fq_model *model); /* multiply-adds of one example, forward */
 
 /* Initial values, a function of seed alone: weights and biases of conv2d and dense uniform in

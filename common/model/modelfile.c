@@ -82,16 +82,12 @@ static void put_tensors(fq_buffer *out, const fq_model *model) {
     }
 }
 
-static fq_status check_values(const fq_model *model, const float *w, fq_status code) {
+static fq_status check_values(const fq_model *model, const float *w) {
     for (size_t t = 0; t < fq_model_tensor_count(model); t++) {
         const fq_tensor *tensor = fq_model_tensor(model, t);
         for (size_t i = 0; i < tensor->count; i++) {
-            float x = w[tensor->offset + i];
-            if (!isfinite(x))
+            if (!isfinite(w[tensor->offset + i]))
                 return fq_fail(FQ_ENONFINITE, "%s: value %zu is not finite", tensor->name, i);
-            if (tensor->kind == FQ_STEP && x <= 0.0f)
-                return fq_fail(code, "%s: step %zu is %g; expected more than 0", tensor->name, i,
-                               (double)x);
         }
     }
     return FQ_OK;
@@ -102,7 +98,7 @@ fq_status fq_modelfile_encode(const fq_model *model, const float *w, const fq_pr
     if (from->n_norm > sizeof from->mean / sizeof *from->mean)
         return fq_fail(FQ_EINVAL, "a normalisation of %" PRIu32 " channels; expected at most 16",
                        from->n_norm);
-    FQ_TRY(check_values(model, w, FQ_EINVAL));
+    FQ_TRY(check_values(model, w));
     fq_buffer header = {0}, file = {0};
     put_provenance(&header, from);
     put_network(&header, fq_model_network(model));
@@ -356,7 +352,7 @@ static fq_status read_data(fq_cbytes bytes, size_t header_size, const fq_model *
         return fq_fail(FQ_ENOMEM, "no memory for %zu values", n);
     fq_reader reader = fq_reader_of((fq_cbytes){bytes.data + begin, data});
     fq_get_floats(&reader, *w, n);
-    return check_values(model, *w, FQ_EPROTO);
+    return check_values(model, *w);
 }
 
 fq_status fq_modelfile_decode(fq_cbytes bytes, fq_model **model, float **w, fq_provenance *from) {

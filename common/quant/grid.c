@@ -127,11 +127,3 @@ double fq_step_gradient(const fq_grid *grid, const float *x, const float *g, siz
     }
     return scale ? sum / sqrt((double)count * (double)fmaxf(grid->high, 1.0f)) : sum;
 }
-
-void fq_grid_encode(const fq_grid *grid, const float *x, size_t count, int32_t zero,
-                    int32_t *codes) {
-    for (size_t i = 0; i < count; i++) {
-        float code = rintf(x[i] / grid->step - grid->offset);
-        codes[i] = (int32_t)fminf(fmaxf(code, grid->low), grid->high) + zero;
-    }
-}

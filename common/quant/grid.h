@@ -1,7 +1,7 @@
 /* Weight and activation quantization: what the model must survive. Deterministic; not the coding of
  * updates, which is quant/quantizer.h.
  *
- * Grids (spec: signed symmetric is the default for weights):
+ * Grids (docs/methods.md, "Grids"; signed is the default for weights):
  *   signed      codes -2^(b-1) .. 2^(b-1)-1      x_hat = D q
  *   narrow      codes -(2^(b-1)-1) .. 2^(b-1)-1  x_hat = D q
  *   unsigned    codes 0 .. 2^b-1                 x_hat = D q
@@ -27,7 +27,7 @@ extern const char *const fq_grid_names[]; /* "signed", ...; NULL-terminated, in 
 /* Integer codes of a grid: low..high as stored, before the zero point is taken off. */
 void fq_grid_codes(fq_grid_kind kind, int bits, int32_t *low, int32_t *high);
 
-/* The grid of a range [low, high] (spec 2.2), or of a step. low <= high, finite. Step at least 1e-8. */
+/* The grid of a range [low, high], or of a step. low <= high, finite. Step at least 1e-8. */
 fq_grid fq_grid_of_range(fq_grid_kind kind, int bits, float low, float high);
 fq_grid fq_grid_of_step(fq_grid_kind kind, int bits, float step); /* not asymmetric */
 
@@ -39,14 +39,17 @@ typedef struct fq_range_options {
 
 typedef struct fq_range_rule {
     const char *name, *summary;
-    /* The grid for n values at `bits` (1..8). n > 0, x finite. `scratch` [n] is for percentile, else unused. */
+    /* The grid for n values at `bits` (1..8). n > 0, x finite. `scratch` [n] if needs_scratch, else unused. */
     fq_grid (*fit)(const fq_range_options *options, fq_grid_kind kind, int bits, const float *x, size_t n,
                    float *scratch);
+    bool needs_scratch;
     bool learned; /* the step is a model parameter: `fit` gives only its initial value */
 } fq_range_rule;
 /* minmax percentile mse gauss learned: the rules for weights. (running_minmax is a rule of activations:
- * fq_running_range below.) */
-extern const fq_range_rule *const fq_range_rules[]; /* NULL-terminated */
+ * fq_running_range below.) NULL-terminated; the lists of names are for keys of settings, and name i is that of
+ * rule i. The fitted rules, all but the learned ones, come first. */
+extern const fq_range_rule *const fq_range_rules[];
+extern const char *const fq_range_names[], *const fq_fitted_range_names[];
 const fq_range_rule *fq_range_find(const char *name);
 
 /* Optimal steps of a uniform quantizer of a normal variable with standard deviation 1, b = 1..8 (Max 1960);
@@ -71,20 +74,18 @@ void fq_weight_fit(const fq_weight_format *format, int bits, const float *x, siz
                    float *scratch, fq_grid *grids);
 /* y = Q(x); y may be x. */
 void fq_weight_quantize(const fq_grid *grids, size_t groups, const float *x, size_t count, float *y);
-/* g <- gradient by x (straight-through with clip mask; lambda > 0: EWGS, spec 2.5). */
+/* g <- gradient by x (straight-through with clip mask; lambda > 0: EWGS, Lee et al. 2021, arXiv 2104.00903). */
 void fq_weight_pull(const fq_grid *grids, size_t groups, const float *x, size_t count, float lambda, float *g);
-/* LSQ (spec 2.6, 4.4): gradient of the loss by the step of one group, from the upstream gradient g [count]
+/* LSQ (Esser et al. 2020, arXiv 1902.08153, section 2.1): gradient of the loss by the step of one group, from the upstream gradient g [count]
  * (before any mask). `scale`: multiply by 1 / sqrt(count * high), the paper's gradient scale. */
 double fq_step_gradient(const fq_grid *grid, const float *x, const float *g, size_t count, bool scale);
-/* Integer codes [count] of a tensor in one group; for export and for golden tests. `zero` is the zero point. */
-void fq_grid_encode(const fq_grid *grid, const float *x, size_t count, int32_t zero, int32_t *codes);
 
 /* Exponential average of batch extremes: low = (1 - momentum) * batch low + momentum * low. The first
  * batch sets it (`started` false). */
 void fq_running_range(float momentum, bool started, float batch_low, float batch_high, float *low, float *high);
 
-/* Accumulating search of the range with the least squared error over several batches, for activations
- * (spec 2.4, 3.7): first pass fq_range_search_widen over all batches, then fq_range_search_add over all,
+/* Accumulating search of the range with the least squared error over several batches, for activations:
+ * first pass fq_range_search_widen over all batches, then fq_range_search_add over all,
  * then the best. One-sided (unsigned) or two-sided with the kind's own grid; 100 candidates. */
 typedef struct fq_range_search {
     fq_grid_kind kind;

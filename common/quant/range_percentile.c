@@ -66,4 +66,5 @@ const fq_range_rule fq_range_percentile = {
     .name = "percentile",
     .summary = "a fixed share of the largest and smallest values is clipped",
     .fit = fit,
+    .needs_scratch = true,
 };

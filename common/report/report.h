@@ -25,7 +25,7 @@ FQ_MUST_CHECK fq_status fq_report_table(const fq_report *report, fq_buffer *out)
 /* One row for each run, evaluated round and figure, after a row of names; RFC 4180, a missing number is
  * empty. */
 FQ_MUST_CHECK fq_status fq_report_csv(const fq_report *report, fq_buffer *out);
-/* One document, numbers to the last digit. */
+/* One document, numbers to 15 digits. */
 FQ_MUST_CHECK fq_status fq_report_json(const fq_report *report, fq_buffer *out);
 /* A page that opens from disk and asks for nothing from elsewhere. NULL: the same page without data, which
  * fetches api/report.json (what fq_report_json writes) from where it came, again and again. */

@@ -28,7 +28,7 @@ static void put_text(fq_buffer *out, const char *text) {
 static void put_number(fq_buffer *out, double value) {
     char text[40] = "";
     if (isfinite(value))
-        snprintf(text, sizeof text, "%.17g", value);
+        snprintf(text, sizeof text, "%.15g", value);
     fq_put_u8(out, ',');
     put(out, text);
 }

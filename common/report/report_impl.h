@@ -68,7 +68,7 @@ typedef struct fq_headline_row {
 typedef struct fq_headline {
     size_t             n_columns, n_rows, n_rules;
     fq_headline_column columns[FQ_MAX_COLUMNS]; /* float first, then falling */
-    fq_headline_row   *rows;                    /* by method, then by rule */
+    fq_headline_row   *rows;                    /* by method, then by plain rule */
 } fq_headline;
 
 FQ_MUST_CHECK fq_status fq_headline_init(fq_headline *headline, const fq_report *report);

@@ -272,7 +272,7 @@ fq_status fq_report_dump(const fq_report *report, size_t digits, bool inside_htm
 }
 
 fq_status fq_report_json(const fq_report *report, fq_buffer *out) {
-    FQ_TRY(fq_report_dump(report, 17, false, out));
+    FQ_TRY(fq_report_dump(report, 15, false, out)); /* what a double holds for sure: 0.35 stays 0.35 */
     fq_put_u8(out, '\n');
     return out->failed ? fq_fail(FQ_ENOMEM, "no memory for a report") : FQ_OK;
 }

@@ -145,8 +145,8 @@ static fq_status add_row(fq_headline *headline, size_t method, const char *rule)
     return FQ_OK;
 }
 
-/* A row for each rule of the ranges; one row even for a method that has only float figures, or
- * none. */
+/* A row for each plain rule of the ranges: changed steps would be dozens of rows. One row even for a
+ * method that has only float figures, or none. */
 static fq_status find_rows(const fq_report *report, fq_headline *headline) {
     for (size_t m = 0; m < report->n_methods; m++) {
         size_t before = headline->n_rows;
@@ -154,7 +154,8 @@ static fq_status find_rows(const fq_report *report, fq_headline *headline) {
             size_t n;
             const fq_report_figure *last = fq_report_last(&report->runs[r], &n);
             for (size_t i = 0; report->runs[r].method == m && i < n; i++)
-                if (last[i].figure.weight_bits != FQ_FLOAT_BITS)
+                if (last[i].figure.weight_bits != FQ_FLOAT_BITS &&
+                    fq_rule_is_plain(last[i].figure.rule))
                     FQ_TRY(add_row(headline, m, last[i].figure.rule));
         }
         if (headline->n_rows == before)
@@ -201,7 +202,7 @@ void fq_column_name(fq_headline_column column, char *out, size_t capacity) {
 
 /* ---- as text ---- */
 
-enum { CELL_BYTES = 32 };
+enum { CELL_BYTES = 32, RULE_WIDTH = 12 };
 
 static void print(fq_buffer *out, const char *text, size_t width, bool right) {
     size_t used = strlen(text), pad = used < width ? width - used : 0;
@@ -234,7 +235,7 @@ static void print_row(const fq_report *report, const fq_headline *headline,
     char text[CELL_BYTES];
     print(out, report->methods[row->method].name, names, false);
     if (headline->n_rules > 1)
-        print(out, row->rule, FQ_RULE_BYTES - 4, true);
+        print(out, row->rule, RULE_WIDTH, true);
     for (size_t c = 0; c < headline->n_columns; c++) {
         format(row->cells[c], text);
         print(out, text, width, true);
@@ -255,7 +256,7 @@ fq_status fq_report_table(const fq_report *report, fq_buffer *out) {
             width = headline.rows[r].cells[c].n > 1 ? 12 : width;
     print(out, "method", names, false);
     if (headline.n_rules > 1)
-        print(out, "ranges", FQ_RULE_BYTES - 4, true);
+        print(out, "ranges", RULE_WIDTH, true);
     for (size_t c = 0; c < headline.n_columns; c++) {
         char name[CELL_BYTES];
         fq_column_name(headline.columns[c], name, sizeof name);

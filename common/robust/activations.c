@@ -1,11 +1,21 @@
 /* Activations on a quantized device's grid: unsigned where they cannot be negative, else with a
- * zero point (or signed, if the step is learned). Ranges are found in the training pass itself. */
+ * zero point (or signed, if the step is learned). Ranges are found in the training pass itself.
+ *
+ * A client may never quantize a site, and then knows nothing of its range. So what the server
+ * averages is not values v_k but s_k v_k and the share s_k: 1 from a client that saw a batch, and
+ * what it was sent from one that did not. The average of both is linear, as every average of
+ * updates is, and its quotient is the mean over those that know:
+ *
+ *   v = sum_k n_k s_k v_k / sum_k n_k s_k
+ */
 #include "robust/quantized_view.h"
 
 #include <math.h>
 
 static const float RANGE_MOMENTUM = 0.9f;
 static const float LEAST_STEP = 1e-6f;
+/* A smaller share is what a coarse upload makes of 0. */
+static const float LEAST_SHARE = 1e-6f;
 
 /* Extremes over the valid lanes of x [features, lanes]. */
 static void batch_range(size_t features, size_t batch, size_t lanes, const float *x, float *low,
@@ -23,41 +33,57 @@ static void batch_range(size_t features, size_t batch, size_t lanes, const float
         }
 }
 
-/* LSQ's first step: D = 2 mean|x| / sqrt(high), over the valid lanes. */
-static float first_step(float high, size_t features, size_t batch, size_t lanes, const float *x) {
+/* Mean of |x| over the valid lanes. */
+static float mean_magnitude(size_t features, size_t batch, size_t lanes, const float *x) {
     double sum = 0.0;
     for (size_t f = 0; f < features; f++)
         for (size_t i = 0; i < batch; i++)
             sum += fabs((double)x[f * lanes + i]);
-    return (float)(2.0 * sum / ((double)(features * batch) * sqrt(fmax((double)high, 1.0))));
+    return (float)(sum / (double)(features * batch));
 }
 
-/* Where the learned step of the present width is in the model, or NULL: the batch's range is used.
- */
-static const fq_tensor *learned_step(const fq_view_site *site, size_t *offset) {
+/* Where the learned step of the present width is in the model; false: the batch's range is used. */
+static bool learned_step(const fq_view_site *site, size_t *offset) {
     const int row = site->steps == NULL ? FQ_NO_ROW : fq_row_find(&site->rows, site->bits);
     if (row == FQ_NO_ROW)
-        return NULL;
+        return false;
     *offset = site->steps->offset + (size_t)row;
-    return site->steps;
+    return true;
+}
+
+/* D = 2 first / sqrt(high) + step: LSQ's first value, from the mean magnitude in `first` [s mean,
+ * s], and what SGD has added to it. A batch of nothing but zeros says nothing of it. */
+static fq_grid learned_grid(const fq_view_site *site, float step, float *first, size_t features,
+                            size_t batch, size_t lanes, const float *x) {
+    if (!(first[1] >= LEAST_SHARE)) {
+        first[0] = mean_magnitude(features, batch, lanes, x);
+        first[1] = first[0] > 0.0f ? 1.0f : 0.0f;
+    }
+    const float mean = first[1] > 0.0f ? first[0] / first[1] : 0.0f;
+    const float high = fq_grid_of_step(site->kind, site->bits, 1.0f).high;
+    const float learned = 2.0f * mean / sqrtf(fmaxf(high, 1.0f)) + step;
+    return fq_grid_of_step(site->kind, site->bits, fmaxf(learned, LEAST_STEP));
+}
+
+/* range [s low, s high, s] becomes this client's own, with s = 1, and takes in a batch. */
+static void run_range(float *range, float batch_low, float batch_high) {
+    const bool started = range[2] >= LEAST_SHARE;
+    for (int i = 0; i < 2 && started; i++)
+        range[i] /= range[2];
+    fq_running_range(RANGE_MOMENTUM, started, batch_low, batch_high, &range[0], &range[1]);
+    range[2] = 1.0f;
 }
 
 static fq_grid find_grid(const fq_view *view, const fq_view_site *site, size_t features,
                          size_t batch, size_t lanes, const float *x) {
+    float *range = site->range == NULL ? NULL : view->w + site->range->offset;
     size_t offset;
-    if (learned_step(site, &offset) != NULL) {
-        float *step = view->w + offset;
-        if (*step == 0.0f)
-            *step = first_step(fq_grid_of_step(site->kind, site->bits, 1.0f).high, features, batch,
-                               lanes, x);
-        return fq_grid_of_step(site->kind, site->bits, fmaxf(*step, LEAST_STEP));
-    }
+    if (learned_step(site, &offset))
+        return learned_grid(site, view->w[offset], range, features, batch, lanes, x);
     float low, high;
     batch_range(features, batch, lanes, x, &low, &high);
-    if (site->range != NULL) {
-        float *range = view->w + site->range->offset;
-        const bool started = range[0] != 0.0f || range[1] != 0.0f;
-        fq_running_range(RANGE_MOMENTUM, started, low, high, &range[0], &range[1]);
+    if (view->settings.format.activation_ranges == FQ_SITE_RUNNING) {
+        run_range(range, low, high);
         low = range[0];
         high = range[1];
     }
@@ -94,7 +120,7 @@ void fq_site_pull(void *context, size_t index, size_t features, size_t batch, si
     const fq_view *view = context;
     const fq_view_site *site = &view->sites[index];
     size_t offset;
-    if (learned_step(site, &offset) != NULL)
+    if (learned_step(site, &offset))
         view->g[offset] += (float)step_gradient(view, site, features, batch, lanes, x, dy);
     fq_kernels_get()->ste(features * lanes, x, &site->grid, (float)view->settings.format.ewgs, dy);
 }

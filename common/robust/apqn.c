@@ -21,7 +21,7 @@ static const fq_key keys[] = {
     {"clip_noise", FQ_TYPE_BOOL, offsetof(fq_apqn_config, clip_noise), "false", 0, 0, NULL,
      "Clip the noisy weights to the range of the grid."},
     {"ranges", FQ_TYPE_CHOICE, offsetof(fq_apqn_config, ranges), "minmax", 0, 0,
-     fq_fitted_rule_names, "Rule for the step that scales the noise."},
+     fq_fitted_range_names, "Rule for the step that scales the noise."},
     {"granularity", FQ_TYPE_CHOICE, offsetof(fq_apqn_config, granularity), "tensor", 0, 0,
      fq_granularity_names, "What shares a step: a weight tensor, or an output channel of it."},
     {"layers", FQ_TYPE_CHOICE, offsetof(fq_apqn_config, layers), "all", 0, 0, fq_layer_policy_names,
@@ -41,7 +41,7 @@ typedef struct noise_view {
     size_t n;       /* weight tensors */
     int bits;       /* of this step */
     fq_grid *grids; /* [most groups of a tensor] */
-    float *scratch; /* [largest tensor], for the percentile rule, else NULL */
+    float *scratch; /* [largest tensor] if the range rule needs it, else NULL */
 } noise_view;
 
 static fq_status check(const void *section) {
@@ -52,7 +52,7 @@ static fq_status check(const void *section) {
 static void begin_turn(fq_bound *bound, fq_arena *arena) {
     const fq_apqn_config *config = bound->config;
     const fq_weight_format format = {
-        .rule = fq_range_find(fq_fitted_rule_names[config->ranges]),
+        .rule = fq_range_rules[config->ranges],
         .options = {.percentile = config->percentile, .margin = config->margin},
         .grid = FQ_GRID_SIGNED,
         .granularity = (fq_granularity)config->granularity,
@@ -67,10 +67,10 @@ static void begin_turn(fq_bound *bound, fq_arena *arena) {
     }
     noise_view *view = FQ_ARENA_NEW(arena, noise_view, 1);
     fq_grid *grids = FQ_ARENA_NEW(arena, fq_grid, most_groups);
-    const bool percentile = config->ranges == FQ_RANGES_PERCENTILE;
-    float *scratch = percentile ? FQ_ARENA_NEW(arena, float, largest) : NULL;
+    const bool scratched = format.rule->needs_scratch;
+    float *scratch = scratched ? FQ_ARENA_NEW(arena, float, largest) : NULL;
     bound->state = NULL;
-    if (view == NULL || grids == NULL || (percentile && scratch == NULL))
+    if (view == NULL || grids == NULL || (scratched && scratch == NULL))
         return; /* the arena was measuring, or says that it is exhausted */
     *view = (noise_view){
         .format = format, .n = n, .bits = FQ_FLOAT_BITS, .grids = grids, .scratch = scratch};

@@ -22,7 +22,7 @@ static const fq_tensor *find_tensor(const fq_model *model, const char *name) {
 
 static fq_weight_format weight_format(const fq_view_format *format) {
     return (fq_weight_format){
-        .rule = fq_range_find(fq_weight_rule_names[format->ranges]),
+        .rule = fq_range_rules[format->ranges],
         .options = {.percentile = format->percentile, .margin = format->margin},
         .grid = (fq_grid_kind)format->grid,
         .granularity = (fq_granularity)format->granularity};
@@ -122,14 +122,21 @@ size_t fq_view_extra(const fq_view_settings *settings, const fq_model *plain, fq
                                   .layer = tensor->layer};
             name_weight_steps(tensor, steps->name);
         }
-        /* Zeros mean that no batch has been seen yet. */
-        if (format->activation_ranges != FQ_SITE_BATCH && site.n > 0 && written < max) {
-            const bool learned = format->activation_ranges == FQ_SITE_LEARNED;
-            fq_extra_tensor *ranges = &out[written++];
-            *ranges = (fq_extra_tensor){.kind = learned ? FQ_STEP : FQ_RANGE,
-                                        .count = learned ? site.n : 2,
-                                        .layer = tensor->layer};
-            name_site(tensor, learned ? "step" : "range", ranges->name);
+        if (format->activation_ranges == FQ_SITE_BATCH || site.n == 0)
+            continue;
+        const bool learned = format->activation_ranges == FQ_SITE_LEARNED;
+        if (learned && written < max) {
+            fq_extra_tensor *steps = &out[written++];
+            *steps =
+                (fq_extra_tensor){.kind = FQ_STEP, .count = site.n, .layer = tensor->layer};
+            name_site(tensor, "step", steps->name);
+        }
+        /* Zeros: no batch has been seen yet. */
+        if (written < max) {
+            fq_extra_tensor *range = &out[written++];
+            *range = (fq_extra_tensor){
+                .kind = FQ_RANGE, .count = learned ? 2 : 3, .layer = tensor->layer};
+            name_site(tensor, "range", range->name);
         }
     }
     return written;
@@ -186,15 +193,14 @@ static void bind_tensor(fq_view *view, size_t index, const fq_tensor *tensor, fq
         site->steps = find_tensor(view->model, name);
     } else {
         site->kind = nonnegative ? FQ_GRID_UNSIGNED : FQ_GRID_ASYMMETRIC;
-        name_site(tensor, "range", name);
-        site->range = find_tensor(view->model, name);
     }
+    name_site(tensor, "range", name);
+    site->range = find_tensor(view->model, name);
 }
 
 void fq_view_begin_turn(const fq_view_settings *settings, fq_bound *bound, fq_arena *arena) {
     const fq_model *model = bound->model;
     const fq_weight_format format = weight_format(&settings->format);
-    const bool percentile = settings->format.ranges == FQ_RANGES_PERCENTILE;
     const size_t n = fq_weight_tensor_count(model);
     size_t cursor = 0, n_grids = 0, largest = 0;
     for (size_t i = 0; i < n; i++) {
@@ -206,10 +212,10 @@ void fq_view_begin_turn(const fq_view_settings *settings, fq_bound *bound, fq_ar
     fq_view_tensor *tensors = FQ_ARENA_NEW(arena, fq_view_tensor, n);
     fq_view_site *sites = FQ_ARENA_NEW(arena, fq_view_site, n);
     fq_grid *grids = FQ_ARENA_NEW(arena, fq_grid, n_grids);
-    float *scratch = percentile ? FQ_ARENA_NEW(arena, float, largest) : NULL;
+    float *scratch = format.rule->needs_scratch ? FQ_ARENA_NEW(arena, float, largest) : NULL;
     bound->state = view;
     if (view == NULL || tensors == NULL || sites == NULL || grids == NULL ||
-        (percentile && scratch == NULL)) {
+        (format.rule->needs_scratch && scratch == NULL)) {
         bound->state = NULL; /* the arena was measuring, or says that it is exhausted */
         return;
     }

@@ -16,7 +16,7 @@ typedef enum fq_site_ranges { FQ_SITE_RUNNING, FQ_SITE_LEARNED, FQ_SITE_BATCH } 
 
 /* How qat and mqat quantize, whatever the width. */
 typedef struct fq_view_format {
-    int ranges;                    /* fq_ranges */
+    int ranges;                    /* of fq_range_names */
     int activation_ranges;         /* fq_site_ranges */
     int granularity, grid, layers; /* fq_granularity, fq_grid_kind, fq_layer_policy */
     double percentile, margin, ewgs, step_rate;
@@ -56,7 +56,7 @@ typedef struct fq_view_settings {
     { #name, FQ_TYPE_REAL, offsetof(config, format.name), fallback, 0, max, NULL, help }
 /* clang-format off */
 #define FQ_VIEW_KEYS(config)                                                                       \
-    FQ_FORMAT_CHOICE(config, ranges, "gauss", fq_weight_rule_names,                                \
+    FQ_FORMAT_CHOICE(config, ranges, "gauss", fq_range_names,                                \
                      "Rule for the step of the weights."),                                         \
     FQ_FORMAT_CHOICE(config, activation_ranges, "running_minmax", fq_site_range_names,             \
                      "Rule for the ranges of activations; minmax is that of each batch."),         \
@@ -102,8 +102,10 @@ typedef struct fq_view_tensor {
 } fq_view_tensor;
 
 typedef struct fq_view_site {
-    const fq_tensor *range; /* running [low, high], or NULL */
-    const fq_tensor *steps; /* learned [rows], or NULL */
+    /* With s the share of the clients that have seen a batch (activations.c): running [s low,
+     * s high, s]; of learned steps the first mean magnitude [s mean, s]; else NULL. */
+    const fq_tensor *range;
+    const fq_tensor *steps; /* learned [rows], what SGD adds to the first step; or NULL */
     fq_rows rows;
     fq_grid_kind kind;
     fq_grid grid; /* of this step, from forward to backward */
@@ -117,7 +119,7 @@ typedef struct fq_view {
     size_t n;                /* weight tensors, and sites */
     fq_view_tensor *tensors; /* [n] */
     fq_view_site *sites;     /* [n] */
-    float *scratch;          /* [largest tensor], for the percentile rule, else NULL */
+    float *scratch;          /* [largest tensor] if the range rule needs it, else NULL */
     float *w, *g;            /* of this step, for sites */
 } fq_view;
 

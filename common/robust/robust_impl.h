@@ -1,4 +1,4 @@
-/* What the methods share: range rules by number, weight tensors, the draw of widths. */
+/* What the methods share: weight tensors and the draw of widths. */
 #ifndef FQ_ROBUST_ROBUST_IMPL_H
 #define FQ_ROBUST_ROBUST_IMPL_H
 
@@ -17,20 +17,10 @@ typedef enum fq_noise { FQ_NOISE_UNIFORM, FQ_NOISE_GAUSSIAN } fq_noise;
 typedef struct fq_apqn_config {
     fq_ints bits;
     int noise;                       /* fq_noise */
-    int ranges, granularity, layers; /* fq_ranges, fq_granularity, fq_layer_policy */
+    int ranges, granularity, layers; /* of fq_range_names; fq_granularity, fq_layer_policy */
     double percentile, margin;
     bool clip_noise;
 } fq_apqn_config;
-
-/* Range rules for weights as settings number them. The first table leaves out `learned`. */
-typedef enum fq_ranges {
-    FQ_RANGES_MINMAX,
-    FQ_RANGES_PERCENTILE,
-    FQ_RANGES_MSE,
-    FQ_RANGES_GAUSS,
-    FQ_RANGES_LEARNED
-} fq_ranges;
-extern const char *const fq_fitted_rule_names[], *const fq_weight_rule_names[];
 
 /* ---- weight tensors ---- */
 size_t fq_weight_tensor_count(const fq_model *model);

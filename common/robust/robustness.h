@@ -62,7 +62,7 @@ struct fq_robustness {
 extern const fq_robustness *const fq_robustnesses[]; /* NULL-terminated: kure apqn qat mqat */
 const fq_robustness *fq_robustness_find(const char *name);
 
-/* ---- which tensors, at which width (spec 2.7) ---- */
+/* ---- which tensors, at which width (docs/methods.md, "Layer policies") ---- */
 typedef enum fq_layer_policy { FQ_LAYERS_ALL, FQ_LAYERS_FIRST_LAST_8, FQ_LAYERS_FIRST_LAST_FLOAT } fq_layer_policy;
 extern const char *const fq_layer_policy_names[]; /* all first_last_8 first_last_float */
 /* Width of FQ_WEIGHT tensor number `index` of `n` when the rest is at `bits`. */

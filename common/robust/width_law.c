@@ -1,11 +1,6 @@
 /* Bit-widths drawn in training. */
 #include "robust/robust_impl.h"
 
-#include <string.h>
-
-const char *const fq_fitted_rule_names[] = {"minmax", "percentile", "mse", "gauss", NULL};
-const char *const fq_weight_rule_names[] = {"minmax", "percentile", "mse",
-                                            "gauss",  "learned",    NULL};
 
 static bool contains(const fq_ints *set, int64_t value) {
     for (size_t i = 0; i < set->n; i++)

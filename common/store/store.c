@@ -60,6 +60,8 @@ typedef enum command {
     COMMIT,
     PUT_RUN,
     DELETE_ROUND,
+    DELETE_FIGURES,
+    DELETE_TENSORS,
     PUT_ROUND,
     PUT_FIGURE,
     PUT_CLIENT,
@@ -86,6 +88,8 @@ static const char *const statements[N_COMMANDS] = {
     [PUT_RUN] = "INSERT OR REPLACE INTO run (id, " RUN_COLUMNS
                 ") VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     [DELETE_ROUND] = "DELETE FROM round WHERE round = ?",
+    [DELETE_FIGURES] = "DELETE FROM evaluation WHERE round = ?",
+    [DELETE_TENSORS] = "DELETE FROM tensor WHERE round = ?",
     [PUT_ROUND] = "INSERT INTO round (" ROUND_COLUMNS
                   ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     [PUT_FIGURE] = "INSERT INTO evaluation (" FIGURE_COLUMNS ") VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -205,15 +209,40 @@ static fq_status prepare(fq_store *store) {
     return FQ_OK;
 }
 
+/* Do the rows belong to a checkpoint after round `keep`? A round is written before its checkpoint. */
+static fq_status check_rounds(fq_store *store, uint32_t keep) {
+    int64_t last = 0;
+    FQ_TRY(get_integer(store, "SELECT coalesce(max(round), 0) FROM round", &last));
+    if (last < (int64_t)keep)
+        return fq_fail(FQ_ESTALE,
+                       "%s: has rounds up to %" PRId64 ", but the checkpoint beside it is of round %" PRIu32
+                       "; put the database of that run back, or begin again",
+                       store->path, last, keep);
+    if (keep == 0 && last > 1)
+        return fq_fail(FQ_ESTALE,
+                       "%s: has rounds up to %" PRId64
+                       ", but there is no checkpoint beside it to go on from; put it back, or begin again",
+                       store->path, last);
+    return FQ_OK;
+}
+
+fq_status fq_store_set_durable(fq_store *store, bool durable) {
+    return execute(store, durable ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = NORMAL", "write");
+}
+
 static fq_status set_up(fq_store *store, uint32_t keep_rounds) {
     bool empty;
     FQ_TRY(check_kind(store, &empty));
-    /* With a log of its own, a reader never waits for the writer. synchronous=NORMAL outlives the
-     * end of the process at any instant; a power cut may take the last rounds, which a resumed run
-     * makes again. */
-    FQ_TRY(execute(
-        store, "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON",
-        "write"));
+    if (empty && keep_rounds > 0)
+        return fq_fail(FQ_ESTALE,
+                       "%s: is missing or empty, but the checkpoint beside it is of round %" PRIu32
+                       "; put the database of that run back, or begin again",
+                       store->path, keep_rounds);
+    if (!empty)
+        FQ_TRY(check_rounds(store, keep_rounds));
+    /* With a log of its own, a reader never waits for the writer. */
+    FQ_TRY(execute(store, "PRAGMA journal_mode = WAL; PRAGMA foreign_keys = ON", "write"));
+    FQ_TRY(fq_store_set_durable(store, false));
     FQ_TRY(execute(store, "BEGIN IMMEDIATE", "write"));
     if (empty)
         FQ_TRY(create_schema(store));
@@ -344,11 +373,15 @@ fq_status fq_store_put_run(fq_store *store, const fq_run_row *row) {
     return run(store, PUT_RUN);
 }
 
+static fq_status delete_of_round(fq_store *store, command which, uint32_t round) {
+    binder to = bind(store, which);
+    put_u64(&to, round);
+    return run(store, which);
+}
+
 static fq_status put_round(fq_store *store, const fq_round_row *row) {
-    binder to = bind(store, DELETE_ROUND);
-    put_u64(&to, row->round);
-    FQ_TRY(run(store, DELETE_ROUND));
-    to = bind(store, PUT_ROUND);
+    FQ_TRY(delete_of_round(store, DELETE_ROUND, row->round));
+    binder to = bind(store, PUT_ROUND);
     put_u64(&to, row->round);
     put_u64(&to, row->n_asked);
     put_u64(&to, row->n_accepted);
@@ -412,27 +445,48 @@ static fq_status put_tensor(fq_store *store, uint32_t round, const fq_tensor_fig
     return run(store, PUT_TENSOR);
 }
 
+static fq_status put_evaluation(fq_store *store, uint32_t round, const fq_figure *figures, size_t n_figures,
+                                const fq_tensor_figure *tensors, size_t n_tensors) {
+    for (size_t i = 0; i < n_figures; i++)
+        FQ_TRY(put_figure(store, round, &figures[i]));
+    for (size_t i = 0; i < n_tensors; i++)
+        FQ_TRY(put_tensor(store, round, &tensors[i]));
+    return FQ_OK;
+}
+
+/* A failed statement may have ended the transaction by itself; then the rollback does nothing. */
+static fq_status end_transaction(fq_store *store, fq_status status) {
+    if (status == FQ_OK)
+        status = run(store, COMMIT);
+    if (status != FQ_OK)
+        sqlite3_exec(store->db, "ROLLBACK", NULL, NULL, NULL);
+    return status;
+}
+
+fq_status fq_store_put_evaluation(fq_store *store, uint32_t round, const fq_figure *figures, size_t n_figures,
+                                  const fq_tensor_figure *tensors, size_t n_tensors) {
+    assert(store->writes);
+    FQ_TRY(run(store, BEGIN));
+    fq_status status = delete_of_round(store, DELETE_FIGURES, round);
+    if (status == FQ_OK)
+        status = delete_of_round(store, DELETE_TENSORS, round);
+    if (status == FQ_OK)
+        status = put_evaluation(store, round, figures, n_figures, tensors, n_tensors);
+    return end_transaction(store, status);
+}
+
 fq_status fq_store_put_round(fq_store *store, const fq_round_row *round,
                              const fq_client_row *clients, size_t n_clients,
                              const fq_figure *figures, size_t n_figures,
                              const fq_tensor_figure *tensors, size_t n_tensors) {
     assert(store->writes);
-    fq_status status = run(store, BEGIN);
-    if (status != FQ_OK)
-        return status;
-    FQ_GO(status, put_round(store, round));
-    for (size_t i = 0; i < n_clients; i++)
-        FQ_GO(status, put_client(store, round->round, &clients[i]));
-    for (size_t i = 0; i < n_figures; i++)
-        FQ_GO(status, put_figure(store, round->round, &figures[i]));
-    for (size_t i = 0; i < n_tensors; i++)
-        FQ_GO(status, put_tensor(store, round->round, &tensors[i]));
-    status = run(store, COMMIT);
-done:
-    /* A failed statement may have ended the transaction by itself; then this does nothing. */
-    if (status != FQ_OK)
-        sqlite3_exec(store->db, "ROLLBACK", NULL, NULL, NULL);
-    return status;
+    FQ_TRY(run(store, BEGIN));
+    fq_status status = put_round(store, round);
+    for (size_t i = 0; status == FQ_OK && i < n_clients; i++)
+        status = put_client(store, round->round, &clients[i]);
+    if (status == FQ_OK)
+        status = put_evaluation(store, round->round, figures, n_figures, tensors, n_tensors);
+    return end_transaction(store, status);
 }
 
 /* ---- reading ---- */

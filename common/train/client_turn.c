@@ -228,6 +228,7 @@ static fq_status encode(fq_worker *worker, const fq_plan *plan, const fq_client 
         fq_kernels_get()->axpy(size, 1.0f, memory, worker->delta);
     const float *vectors[FQ_MAX_VECTORS] = {worker->delta, worker->extra};
     out->n_vectors = worker->recipe->algorithm->n_up;
+    assert(out->n_vectors <= FQ_MAX_VECTORS);
     for (size_t v = 0; v < out->n_vectors; v++) {
         fq_rng rng = fq_rng_stream(plan->seed, FQ_RNG_ROUNDING, plan->round, client->id, 0, (uint32_t)v);
         FQ_TRY(fq_quantize(upload->quantizer, upload->bits, upload->zstd, vectors[v], worker->blocks, &rng,

@@ -14,17 +14,17 @@ static const char HASH[] = "settings";
 static const char NOTE[] = "before";
 
 typedef struct federation {
-    fq_tiny tiny;
-    size_t state_floats; /* of one client */
-    fq_buffer fresh;     /* checkpoint without states, to begin each input alike */
+    fq_tiny   tiny;
+    size_t    state_floats; /* of one client */
+    fq_buffer fresh;        /* checkpoint without states, to begin each input alike */
 } federation;
 
 /* What one input reads into. Client OWNER has a state before, the others have none. */
 typedef struct target {
-    fq_server *server;
-    float *slots[CLIENTS];
+    fq_server       *server;
+    float           *slots[CLIENTS];
     fq_client_states states;
-    char note[FQ_NOTE_BYTES];
+    char             note[FQ_NOTE_BYTES];
 } target;
 
 static fq_status encode(const target *t, fq_buffer *out) {
@@ -83,7 +83,7 @@ static fq_cbytes copy_of(const uint8_t *data, size_t size, bool as_is) {
 /* Only the order of the clients' states may differ from the input. */
 static void check_accepted(target *t, fq_cbytes input) {
     fq_buffer first = {0}, second = {0};
-    size_t size = input.size;
+    size_t    size = input.size;
     FUZZ_CHECK(encode(t, &first) == FQ_OK && first.size == size);
     FUZZ_CHECK(t->states.vectors > 0 || memcmp(first.data, input.data, size) == 0);
     FUZZ_CHECK(decode(t, (fq_cbytes){first.data, first.size}) == FQ_OK);
@@ -107,7 +107,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         return 0;
     fq_cbytes bytes = copy_of(data + 1, size - 1, (data[0] & CHECKSUM_AS_IS) != 0);
     fq_buffer before = {0};
-    target t;
+    target    t;
     begin(the_federation(), (data[0] & WITH_STATES) != 0, &t);
     const float *owners = t.slots[OWNER];
     FUZZ_CHECK(encode(&t, &before) == FQ_OK);

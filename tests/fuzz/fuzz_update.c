@@ -11,8 +11,8 @@
 
 enum { MAX_VALUES = 100 };
 
-static const size_t TENSORS[] = {40, 41, 100}, PIECES[] = {16, 32, 37};
-static const fq_limits LIMITS = {.max_value = 1.0, .max_examples = 1000};
+static const size_t      TENSORS[] = {40, 41, 100}, PIECES[] = {16, 32, 37};
+static const fq_limits   LIMITS = {.max_value = 1.0, .max_examples = 1000};
 static const fq_expected EXPECTED[] = {
     {.size = 100, .blocks = {TENSORS, 3}, .n_vectors = 1, .limits = &LIMITS},
     {.size = 100, .blocks = {TENSORS, 3}, .n_vectors = 2, .limits = &LIMITS},
@@ -34,7 +34,7 @@ static void check_vectors(const fq_update *update, const fq_expected *expected) 
     float y[MAX_VALUES];
     for (size_t v = 0; v < update->n_vectors; v++) {
         const fq_packed *packed = &update->vectors[v];
-        fq_arena arena;
+        fq_arena         arena;
         FUZZ_CHECK(fq_arena_init(&arena, fq_quantize_arena_bytes(packed->quantizer, packed->bits,
                                                                  true, expected->size,
                                                                  expected->blocks.n)) == FQ_OK);
@@ -57,7 +57,7 @@ static bool same_packed(const fq_packed *a, const fq_packed *b) {
 
 static void check_round_trip(const fq_update *update, const fq_expected *expected) {
     fq_buffer bytes = {0};
-    fq_arena arena;
+    fq_arena  arena;
     fq_update again;
     FUZZ_CHECK(fq_encode_update(update, expected->block, &bytes) == FQ_OK);
     FUZZ_CHECK(bytes.size == fq_update_bytes(update, expected->block));
@@ -78,8 +78,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (size < 1)
         return 0;
     const fq_expected *expected = &EXPECTED[data[0] % (sizeof EXPECTED / sizeof *EXPECTED)];
-    fq_arena arena;
-    fq_update update;
+    fq_arena           arena;
+    fq_update          update;
     FUZZ_CHECK(fq_arena_init(&arena, fq_decode_arena_bytes(size - 1)) == FQ_OK);
     if (accepted(fq_decode_update((fq_cbytes){data + 1, size - 1}, expected, &arena, &update))) {
         check_figures(&update, expected);

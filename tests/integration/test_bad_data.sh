@@ -54,6 +54,8 @@ run_accepted() {
 settings mnist 'split: iid'
 images=data/train-images-idx3-ubyte
 labels=data/train-labels-idx1-ubyte
+mkdir data && mkfifo $images
+run_refused "a pipe that nobody writes to" "$images" pipe
 idx_set
 run_accepted "a good IDX set"
 gzip data/*

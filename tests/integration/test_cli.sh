@@ -127,6 +127,37 @@ succeeded report
 for file in report.html figures.csv; do [ -s $file ] || fail "report leaves no $file"; done
 grep -Eq '(src|href)="?(https?:)?//' report.html && fail "report.html asks the network for something"
 
+# ---- machine-readable, and what is refused before any work
+call --version --json
+succeeded "--version --json"
+grep -q '"version"' stdout || fail "--version --json: $(head -n 1 stdout)"
+call run small.yaml --out never --csv nowhere/figures.csv
+refused "a CSV file into no folder" nowhere/figures.csv
+[ ! -e never ] || fail "trained although the CSV file cannot be written"
+call run small.yaml --out never --set train.clients_per_round=400 --quiet
+refused "more clients than there are" clients_per_round
+[ "$code" -eq 2 ] || fail "settings that do not fit the data: exit code $code, expected 2"
+call run small.yaml --out none --quiet --set aggregate.max_value=0.001
+refused "every update beyond max_value" aggregate.max_value
+
+# ---- a run that lost a file is not continued, and not emptied
+cp -r out lost
+rm lost/run.db
+call run small.yaml --out lost --resume --quiet
+refused "resume without the database" lost/run.db
+cp out/run.db lost/run.db
+rm lost/checkpoint.fq
+call run small.yaml --out lost --resume --quiet
+refused "resume without the checkpoint" lost/run.db
+cmp -s out/run.db lost/run.db || fail "a refused resume changes run.db"
+call run small.yaml --out out --resume --quiet --set train.rate=0.06
+refused "resume with other settings" 'rate: 0.05' 'rate: 0.06'
+head -c 4096 /dev/urandom >lost/run.db
+call run small.yaml --out lost --force --quiet
+succeeded "--force over a damaged database"
+(ulimit -f 64; "$FEDQ_SIM" run small.yaml --out limited --quiet >stdout 2>stderr </dev/null); code=$?; : >stdout
+refused "a limit on the size of files" limited
+
 # ---- signals: stopped cleanly, whole files, and the way to go on is said
 settings_small 200 >long.yaml
 call run long.yaml --out whole --quiet

@@ -35,11 +35,14 @@ for name in plain scaffold fedadam; do
     for workers in 2 5; do
         same "$name, 1 and $workers workers" $name-1/model.fq $name-$workers/model.fq
     done
+    call run $name.yaml --transport loopback --out $name-loopback --quiet
+    succeeded "$name through the bytes of every message"
+    same "$name, direct and loopback" $name-1/model.fq $name-loopback/model.fq
     facts $name-1 >$name.facts
     [ -s $name.facts ] || fail "$name: run.db is empty"
-    for workers in 2 5; do
-        facts $name-$workers >other.facts
-        same "$name, run.db of 1 and $workers workers" $name.facts other.facts
+    for other in 2 5 loopback; do
+        facts $name-$other >other.facts
+        same "$name, run.db of 1 worker and of $other" $name.facts other.facts
     done
 done
 call run plain.yaml --seed 8 --out other-seed --quiet

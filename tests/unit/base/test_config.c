@@ -82,8 +82,6 @@ static void test_defaults(void) {
                                         "---\n",
                                         "~",
                                         "{}",
-                                        "train:\n",
-                                        "train: ~\n",
                                         "train: {}\n",
                                         "other: 1\n",
                                         "train: {mqat: ~}\n",
@@ -96,7 +94,14 @@ static void test_defaults(void) {
     }
 }
 
-/* A key without a value is a value forgotten; only an empty section is one of all defaults. */
+static void test_byte_order_mark(void) {
+    training t;
+    FQ_ASSERT_OK(load("\xef\xbb\xbfother: 1\ntrain: {epochs: 7}\n", NULL, &t));
+    CU_ASSERT_EQUAL(t.epochs, 7);
+    FQ_ASSERT_FAILS(load("\xef\xbb\xbfother: 1\ntrain: {epochs: x}\n", NULL, &t), FQ_EINVAL, "FILE:2: ");
+}
+
+/* A key or a section without a value is one forgotten. */
 static void test_no_value(void) {
     static const char *const without[] = {"epochs:\n", "epochs: ~\n", "epochs: null\n",
                                           "epochs: # 5\n"};
@@ -109,6 +114,9 @@ static void test_no_value(void) {
                         "FILE:2: train.epochs: no value; give one, or leave the key out for its "
                         "default");
     }
+    static const char *const sections[] = {"train:\n", "train: ~\n", "train: # {rate: 1}\n"};
+    for (size_t i = 0; i < sizeof sections / sizeof *sections; i++)
+        FQ_ASSERT_FAILS(load(sections[i], NULL, &t), FQ_EINVAL, "FILE:1: train: no keys; give some");
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
         snprintf(text, sizeof text, "train: {%s: }", keys[i]);
         FQ_ASSERT_FAILS(load(text, NULL, &t), FQ_EINVAL, keys[i]);
@@ -643,6 +651,7 @@ static void test_nearest(void) {
 int main(void) {
     static const fq_case cases[] = {
         {"what is not given has its default", test_defaults},
+        {"byte order mark", test_byte_order_mark},
         {"a key without a value", test_no_value},
         {"values of every type", test_values},
         {"bad values", test_bad_values},

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 #include <zlib.h>
 
 static void free_bytes(fq_cbytes bytes) {
@@ -50,6 +51,23 @@ static void test_read(void) {
     CU_ASSERT_TRUE(holds(path, ""));
     FQ_ASSERT_FAILS(fq_file_read(fq_test_path("none"), 9, &got), FQ_EIO, "No such file");
     FQ_ASSERT_FAILS(fq_file_read(fq_test_folder(), 9, &got), FQ_EIO, "not a regular file");
+}
+
+/* A pipe is read if somebody writes to it, and never waited for if nobody does. */
+static void test_pipes(void) {
+    const char *path = fq_test_path("pipe");
+    fq_cbytes got;
+    CU_ASSERT_EQUAL_FATAL(mkfifo(path, 0600), 0);
+    FQ_ASSERT_FAILS(fq_file_read(path, 100, &got), FQ_EIO, "pipe that nobody writes to");
+    FQ_ASSERT_FAILS(fq_file_map(path, &got), FQ_EIO, "not a regular file");
+    int ends[2];
+    CU_ASSERT_EQUAL_FATAL(pipe(ends), 0);
+    CU_ASSERT_EQUAL(write(ends[1], "hello", 5), 5);
+    close(ends[1]);
+    char name[32];
+    snprintf(name, sizeof name, "/dev/fd/%d", ends[0]);
+    CU_ASSERT_TRUE(holds(name, "hello"));
+    close(ends[0]);
 }
 
 /* 100,000 bytes that do not compress to nothing. */
@@ -155,7 +173,7 @@ static void test_crc(void) {
 }
 
 int main(void) {
-    static const fq_case cases[] = {{"read whole, within a limit", test_read},
+    static const fq_case cases[] = {{"read whole, within a limit", test_read}, {"pipes", test_pipes},
                                     {"read gzip, refuse damaged gzip", test_read_gzip},
                                     {"map", test_map},
                                     {"replace in one step", test_replace},

@@ -1,4 +1,7 @@
-#include "base/rng.h"
+/* The row that this compiler makes of the fills without any flags; its functions on single words
+ * are in reach, too. */
+#define FQ_ROW test
+#include "base/rng_fill.c"
 #include "suite.h"
 
 #include <math.h>
@@ -41,7 +44,7 @@ static int compare_u64(const void *a, const void *b) {
 static void test_streams_differ(void) {
     enum { N = 4 * 4 * 4 * 4 * 4 * 4 };
     static uint64_t first[N];
-    size_t n = 0;
+    size_t          n = 0;
     for (uint32_t i = 0; i < N; i++) {
         fq_rng rng = fq_rng_stream(i % 4, (fq_purpose)(1 + i / 4 % 4), i / 16 % 4,
                                    (uint64_t)(i / 64 % 4) << 31, i / 256 % 4, i / 1024 % 4);
@@ -96,7 +99,7 @@ static void test_uniform(void) {
     fq_rng rng = stream(0);
     double sum = 0.0;
     for (int i = 0; i < N; i++) {
-        float x = fq_rng_uniform(&rng);
+        float  x = fq_rng_uniform(&rng);
         double y = fq_rng_uniform_double(&rng);
         CU_ASSERT_TRUE(x >= 0.0F && x < 1.0F && y > 0.0 && y < 1.0);
         single[(size_t)(x * BINS)]++;
@@ -144,7 +147,7 @@ static void check_normal(const char *what, double s1, double s2, double s3, doub
 static void test_normal(void) {
     enum { N = 50000 };
     static float filled[N];
-    fq_rng rng = stream(2);
+    fq_rng       rng = stream(2);
     fq_rng_fill_normal(&rng, filled, N);
     double s[2][4] = {{0}}, neighbours = 0.0;
     for (int i = 0; i < N; i++) {
@@ -187,10 +190,103 @@ static void test_gamma(void) {
     }
 }
 
+/* Box and Muller as fill_normal has it, in double precision by libm. */
+static void normals_of(const uint32_t *words, double *x) {
+    double quarter = acos(-1.0) / 2.0;
+    double u = ((double)(words[0] >> 1) + 0.5) * 0x1p-31;
+    double angle = ((double)(words[1] & 0x3fffffffU) * 0x1p-30 - 0.5) * quarter;
+    /* From the middle of the eighths, not from their beginning. */
+    angle += (words[1] & 0x20000000U) != 0 ? -quarter / 2.0 : quarter / 2.0;
+    double radius = sqrt(-2.0 * log(u)) * ((words[1] >> 31) != 0 ? -1.0 : 1.0);
+    bool   swap = (words[1] >> 30 & 1U) != 0;
+    x[0] = radius * (swap ? sin(angle) : cos(angle));
+    x[1] = radius * (swap ? cos(angle) : sin(angle));
+}
+
+static void check_normals(uint32_t first, uint32_t second) {
+    const uint32_t words[] = {first, second};
+    float          x[2];
+    double         exact[2];
+    to_normals(words, x);
+    normals_of(words, exact);
+    /* Rounding u to 24 bits moves the radius by up to 2^-25 / radius, from 0 by up to 2^-12. */
+    double radius = hypot(exact[0], exact[1]);
+    double bound = 3e-7 * radius + fmin(0x1p-25 / radius, 0x1p-12);
+    for (int i = 0; i < 2; i++) {
+        bool good = fabs((double)x[i] - exact[i]) <= bound;
+        if (!good)
+            fprintf(stderr, "words %x %x: %g, should be %g\n", first, second, (double)x[i],
+                    exact[i]);
+        CU_ASSERT_TRUE_FATAL(good);
+    }
+}
+
+/* Around the ends of all ranges, which no stream reaches in reasonable time, and on a grid. */
+static void test_normals_of_words(void) {
+    for (uint32_t i = 0; i < 32; i++)
+        for (uint32_t j = 0; j < 32; j++)
+            for (uint32_t d = 0; d < 3; d++)
+                check_normals((1U << i) + d - 1U, (1U << j) + d - 1U);
+    for (uint32_t i = 0; i < 50000; i++)
+        check_normals(i * 85899U, i * 0x9E3779B9U);
+    float x[2];
+    to_normals((const uint32_t[]){0, 0x20000000}, x);
+    CU_ASSERT_TRUE(fabs(hypot((double)x[0], (double)x[1]) - 6.6604) < 1e-3);
+    to_normals((const uint32_t[]){UINT32_MAX, 1}, x);
+    CU_ASSERT_TRUE(isfinite(x[0]) && isfinite(x[1]));
+}
+
+/* All 2^31 u fall with -2 ln u: of neighbours one rounding apart, at most by that. */
+static void test_radius_falls(void) {
+    float last = radius_of(0);
+    for (uint64_t word = 0; word < UINT64_C(1) << 32; word += 4099) {
+        float radius = radius_of((uint32_t)word);
+        CU_ASSERT_TRUE_FATAL(radius >= 0.0f && radius <= last * (1.0f + 0x1p-22f));
+        last = radius;
+    }
+}
+
+/* Half a million draws against the normal distribution: bins of equal probability, alone and in
+ * pairs with the next draw (which is of the same or of another block), and the tails. */
+static void test_normal_distribution(void) {
+    enum { N = 500000, BINS = 256, SIDE = 16 };
+    static const struct {
+        double beyond, probability;
+    } tails[] = {{3.0, 2.699796e-3}, {3.5, 4.652582e-4}, {4.0, 6.334248e-5}};
+    enum { TAILS = sizeof tails / sizeof *tails };
+    static float x[N];
+    size_t       alone[BINS] = {0}, pairs[2][SIDE * SIDE] = {{0}}, out[TAILS] = {0};
+    double       s1 = 0.0, s2 = 0.0, s3 = 0.0, s4 = 0.0, last = 0.5;
+    fq_rng       rng = stream(7);
+    fq_rng_fill_normal(&rng, x, N);
+    for (size_t i = 0; i < N; i++) {
+        double v = (double)x[i], p = 0.5 * erfc(-v * sqrt(0.5));
+        CU_ASSERT_TRUE_FATAL(p > 0.0 && p < 1.0);
+        alone[(size_t)(p * BINS)]++;
+        if (i > 0)
+            pairs[i % 2][(size_t)(last * SIDE) * SIDE + (size_t)(p * SIDE)]++;
+        last = p;
+        for (size_t t = 0; t < TAILS; t++)
+            out[t] += fabs(v) > tails[t].beyond;
+        s1 += v;
+        s2 += v * v;
+        s3 += v * v * v;
+        s4 += v * v * v * v;
+    }
+    CU_ASSERT_TRUE(looks_uniform(alone, BINS));
+    CU_ASSERT_TRUE(looks_uniform(pairs[0], SIDE * SIDE));
+    CU_ASSERT_TRUE(looks_uniform(pairs[1], SIDE * SIDE));
+    check_normal("many", s1, s2, s3, s4, N);
+    for (size_t t = 0; t < TAILS; t++) {
+        double expected = N * tails[t].probability;
+        CU_ASSERT_TRUE(fabs((double)out[t] - expected) < 5.0 * sqrt(expected));
+    }
+}
+
 static void test_fill(void) {
-    for (size_t n = 0; n < 10; n++) {
+    for (size_t n = 0; n < 300; n += n < 70 ? 1 : 23) {
         fq_rng one = stream(4), many = stream(4);
-        float filled[10];
+        float  filled[300];
         fq_rng_fill_uniform(&many, filled, n);
         for (size_t i = 0; i < n; i++)
             CU_ASSERT_EQUAL(filled[i], fq_rng_uniform(&one));
@@ -198,12 +294,60 @@ static void test_fill(void) {
             (void)fq_rng_u32(&one);
         CU_ASSERT_EQUAL(fq_rng_u32(&one), fq_rng_u32(&many));
         /* A longer fill begins with the shorter one. */
-        float shorter[10], longer[10];
+        float  shorter[300], longer[300];
         fq_rng a = stream(5), b = stream(5);
         fq_rng_fill_normal(&a, shorter, n);
-        fq_rng_fill_normal(&b, longer, 10);
+        fq_rng_fill_normal(&b, longer, 300);
         CU_ASSERT_TRUE(n == 0 || memcmp(shorter, longer, n * sizeof *shorter) == 0);
+        CU_ASSERT_EQUAL(a.counter[0], (n + 3) / 4);
     }
+    /* Words left over from single draws are not used, and the number of the block comes round. */
+    fq_rng rng = stream(6), after = stream(6);
+    float  x[20];
+    rng.counter[0] = UINT32_MAX - 1;
+    (void)fq_rng_u32(&rng);
+    after.counter[0] = UINT32_MAX;
+    fq_rng_fill_uniform(&rng, x, 20);
+    for (size_t i = 0; i < 20; i++)
+        CU_ASSERT_EQUAL(x[i], fq_rng_uniform(&after));
+    CU_ASSERT_EQUAL(rng.counter[0], 4);
+}
+
+/* Every row that this machine can run gives the bits of the plainest. */
+static void test_rows_agree(void) {
+    const fq_rng_fills *rows[2] = {&fq_rng_fills_baseline};
+    size_t              n_rows = 1;
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx2"))
+        rows[n_rows++] = &fq_rng_fills_avx2;
+#endif
+    enum { N = 5000 };
+    static float x[2][N];
+    for (size_t n = 1; n <= N; n = n < 100 ? n + 1 : n * 7 / 5)
+        for (size_t row = 0; row < n_rows; row++) {
+            fq_rng rng = stream(n);
+            rng.counter[0] = (uint32_t)(0 - n / 8); /* comes round within */
+            fq_rng_fills_test.uniform(&rng, x[0], n);
+            rows[row]->uniform(&rng, x[1], n);
+            CU_ASSERT_EQUAL(memcmp(x[0], x[1], n * sizeof(float)), 0);
+            fq_rng_fills_test.normal(&rng, x[0], n);
+            rows[row]->normal(&rng, x[1], n);
+            CU_ASSERT_EQUAL(memcmp(x[0], x[1], n * sizeof(float)), 0);
+        }
+}
+
+/* What a seed means, for good. */
+static void test_golden_fills(void) {
+    static const float uniform[] = {0x1.e92154p-2f, 0x1.c1721cp-1f, 0x1.649856p-1f, 0x1.0acb7p-4f,
+                                    0x1.1d848p-4f,  0x1.e6354p-2f,  0x1.d2c164p-1f, 0x1.2c2a38p-2f};
+    static const float normal[] = {0x1.b037b4p-1f,  -0x1.bfd54cp-1f, 0x1.8f857p-1f, 0x1.5a959ap-2f,
+                                   -0x1.7477b4p-2f, 0x1.23bbdep+1f,  0x1.d7a66p-4f, 0x1.a868dap-2f};
+    fq_rng             u = fq_rng_stream(1, FQ_RNG_NOISE, 2, 3, 4, 5), z = u;
+    float              x[8];
+    fq_rng_fill_uniform(&u, x, 8);
+    CU_ASSERT_EQUAL(memcmp(x, uniform, sizeof x), 0);
+    fq_rng_fill_normal(&z, x, 8);
+    CU_ASSERT_EQUAL(memcmp(x, normal, sizeof x), 0);
 }
 
 static void test_shuffle(void) {
@@ -229,7 +373,12 @@ int main(void) {
         {"below(n) has no bias", test_below},
         {"normal draws have normal moments", test_normal},
         {"gamma draws have gamma moments", test_gamma},
+        {"normal draws are those of Box and Muller", test_normals_of_words},
+        {"the radius falls with its word", test_radius_falls},
+        {"normal draws have the normal distribution and its tails", test_normal_distribution},
         {"filling is drawing one by one", test_fill},
+        {"instruction sets agree", test_rows_agree},
+        {"filling gives the golden values", test_golden_fills},
         {"all orders are equally likely", test_shuffle},
         {NULL, NULL}};
     return fq_run_suite("rng", cases);

@@ -89,7 +89,7 @@ static void test_says_what_is_missing(void) {
         const char *set, *part;
     } cases[] = {
         {"fashion-mnist", "Install the Debian package dataset-fashion-mnist"},
-        {"fashion-mnist", "train-images-idx3-ubyte.gz: No such file"},
+        {"fashion-mnist", "train-images-idx3-ubyte: No such file"},
         {"mnist", "$FEDQ_DATA/mnist"},
         {"emnist", "emnist-<split>-train-images-idx3-ubyte.gz"},
         {"cifar10", "data_batch_1.bin"},
@@ -108,7 +108,7 @@ static void test_says_what_is_missing(void) {
     fq_data_settings settings = test_data_settings("fasion-mnist", "empty");
     fq_dataset *set;
     FQ_ASSERT_FAILS(fq_dataset_open(&settings, 1, &set), FQ_EINVAL,
-                    "expected one of: fashion-mnist");
+                    "did you mean 'fashion-mnist'? Known: fashion-mnist, ");
 }
 
 static void test_chooses_folder(void) {

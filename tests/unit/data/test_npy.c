@@ -182,6 +182,17 @@ static void test_refuses_bad_labels(void) {
         write_array("labels", "labels.npy", cases[i].dictionary, cases[i].data, cases[i].size);
         FQ_ASSERT_FAILS(fq_dataset_open(&settings, 1, &set), FQ_EPROTO, cases[i].part);
     }
+    write_floats("labels"); /* test labels without test features: half a test part */
+    write_array("labels", "test_labels.npy", HEADER("<i8", "False", "(2,)"), LABELS, 16);
+    FQ_ASSERT_FAILS(fq_dataset_open(&settings, 1, &set), FQ_EIO, "test_features.npy: No such file");
+    remove(fq_test_path("labels/test_labels.npy"));
+    write_array("labels", "labels.npy", HEADER("<i8", "False", "(5,)"), (int64_t[]){0, 1, 60000, 1, 0}, 40);
+    FQ_ASSERT_FAILS(fq_dataset_open(&settings, 1, &set), FQ_EPROTO,
+                    "element 2 is class 60000, but only 3 classes occur");
+    write_array("labels", "labels.npy", HEADER("<i8", "False", "(5,)"), (int64_t[]){0, 1, 200, 1, 0}, 40);
+    FQ_ASSERT_OK(fq_dataset_open(&settings, 1, &set));
+    CU_ASSERT_EQUAL(fq_dataset_classes(set), 201);
+    fq_dataset_close(&set);
     write_floats("labels");
     write_array("labels", "users.npy", HEADER("<u4", "False", "(5,)"),
                 (uint32_t[]){0, 0, UINT32_MAX, 0, 0}, 20);

@@ -268,12 +268,21 @@ static void test_shards_have_few_labels(void) {
     fq_dataset_close(&set);
 }
 
+static void test_natural_has_no_more_clients_than_users(void) {
+    fq_dataset *set = make_set(N, CLASSES, 40);
+    fq_data_settings settings = make_settings(FQ_SPLIT_NATURAL, 41);
+    fq_partition *partition;
+    FQ_ASSERT_FAILS(fq_partition_create(&partition, set, &settings, 1), FQ_EINVAL,
+                    "data.clients: 41 is more than the 40 users");
+    fq_dataset_close(&set);
+}
+
 static void test_natural_is_by_user(void) {
     fq_dataset *set = make_set(N, CLASSES, 40);
     static const struct {
         int64_t clients, min_examples;
         uint64_t got;
-    } cases[] = {{0, 1, 40}, {1000, 1, 40}, {7, 1, 7}, {0, 500, 20}};
+    } cases[] = {{0, 1, 40}, {40, 1, 40}, {7, 1, 7}, {0, 500, 20}};
     for (size_t i = 0; i < 4; i++) {
         fq_data_settings settings = make_settings(FQ_SPLIT_NATURAL, cases[i].clients);
         settings.min_examples = cases[i].min_examples;
@@ -344,6 +353,7 @@ int main(void) {
         {"dirichlet_client draws each client's mix", test_dirichlet_by_client},
         {"shards have few labels", test_shards_have_few_labels},
         {"natural is by user", test_natural_is_by_user},
+        {"natural has no more clients than users", test_natural_has_no_more_clients_than_users},
         {"refuses the impossible", test_refuses_the_impossible},
         {NULL, NULL},
     };

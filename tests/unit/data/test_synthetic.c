@@ -212,6 +212,27 @@ static void test_refuses_the_impossible(void) {
     CU_ASSERT_PTR_NULL(set);
 }
 
+/* Settings that would have no effect, or one on half of the examples. */
+static void test_refuses_what_it_cannot_do(void) {
+    fq_data_settings settings = test_data_settings("synthetic", NULL);
+    fq_dataset *set;
+    settings.normalize = FQ_NORMALIZE_CUSTOM;
+    FQ_ASSERT_FAILS(fq_dataset_open(&settings, 1, &set), FQ_EINVAL, "custom needs data.mean and data.std");
+    settings.mean.n = settings.std.n = 1;
+    settings.std.v[0] = 2.0;
+    FQ_ASSERT_FAILS(fq_dataset_open(&settings, 1, &set), FQ_EINVAL, "data.normalize: custom is not possible");
+    settings.normalize = FQ_NORMALIZE_AUTO;
+    FQ_ASSERT_FAILS(fq_dataset_open(&settings, 1, &set), FQ_EINVAL, "data.mean: is used only with");
+    settings.mean.n = 0;
+    FQ_ASSERT_FAILS(fq_dataset_open(&settings, 1, &set), FQ_EINVAL, "data.std: is used only with");
+    settings.std.n = 0;
+    settings.split = FQ_SPLIT_SHARDS;
+    FQ_ASSERT_FAILS(fq_dataset_open(&settings, 1, &set), FQ_EINVAL, "data.split: shards is not possible");
+    snprintf(settings.set, sizeof settings.set, "mnits");
+    FQ_ASSERT_FAILS(fq_data_settings_check(&settings), FQ_EINVAL,
+                    "data.set: 'mnits' is unknown; did you mean 'mnist'? Known: fashion-mnist, ");
+}
+
 int main(void) {
     static const fq_case cases[] = {
         {"an example is named by seed, client and number", test_examples_have_names},
@@ -221,6 +242,7 @@ int main(void) {
         {"numbers of examples", test_numbers_of_examples},
         {"a million clients take no memory", test_a_million_clients_take_no_memory},
         {"refuses the impossible", test_refuses_the_impossible},
+        {"refuses what it cannot do", test_refuses_what_it_cannot_do},
         {NULL, NULL},
     };
     return fq_run_suite("synthetic", cases);

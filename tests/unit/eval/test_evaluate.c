@@ -1,9 +1,11 @@
 /* Figures at every bit-width, against plain loops and values by hand. */
+#include "eval/eval_impl.h"
 #include "eval/evaluate.h"
 #include "eval_rig.h"
 #include "suite.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,6 +19,11 @@ static void set_words(fq_words *list, size_t n, const char *const *v) {
     list->n = n;
     for (size_t i = 0; i < n; i++)
         strcpy(list->v[i], v[i]);
+}
+
+static void set_scales(fq_eval_settings *settings, size_t n, const double *v) {
+    settings->step_scales.n = n;
+    memcpy(settings->step_scales.v, v, n * sizeof *v);
 }
 
 static const fq_figure *find(const fq_figure *figures, size_t n, const char *rule, int weights,
@@ -66,6 +73,8 @@ static void test_defaults(void) {
     CU_ASSERT_STRING_EQUAL(fq_granularity_names[s.granularity], "tensor");
     CU_ASSERT_STRING_EQUAL(fq_grid_names[s.grid], "signed");
     CU_ASSERT_STRING_EQUAL(fq_layer_policy_names[s.layers], "all");
+    CU_ASSERT_EQUAL(s.step_scales.n, 0);
+    CU_ASSERT_FALSE(s.power_of_two);
     CU_ASSERT_EQUAL(s.margin, 0);
     CU_ASSERT_EQUAL(s.percentile, 0.01);
     CU_ASSERT_EQUAL(s.batch, 128);
@@ -112,22 +121,66 @@ static void test_bad_settings(void) {
     set_ints(&s.activations, 9, all);
     set_words(&s.ranges, 4, four);
     FQ_ASSERT_FAILS(fq_eval_settings_check(&s), FQ_EINVAL, "297 figures");
+    static const double bad[] = {0, 0.09, 10.5, -1, NAN, INFINITY};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        s = eval_defaults();
+        set_scales(&s, 1, &bad[i]);
+        FQ_ASSERT_FAILS(fq_eval_settings_check(&s), FQ_EINVAL, "evaluate.step_scales: ");
+    }
+    static const double same[] = {0.85, 1, 0.85000001}; /* prints as 0.85 */
+    set_scales(&s, 3, same);
+    FQ_ASSERT_FAILS(fq_eval_settings_check(&s), FQ_EINVAL, "evaluate.step_scales: has 0.85 twice");
+    /* 6 widths, 2 rules: as found, 20 scales, powers of two, and float. */
+    double many[20];
+    for (size_t i = 0; i < 20; i++)
+        many[i] = 0.5 + 0.05 * (double)i;
+    s = eval_defaults();
+    set_words(&s.ranges, 2, four);
+    set_scales(&s, 20, many);
+    s.power_of_two = true;
+    FQ_ASSERT_FAILS(fq_eval_settings_check(&s), FQ_EINVAL, "step_scales and power_of_two ask for");
+    FQ_ASSERT_FAILS(fq_eval_settings_check(&s), FQ_EINVAL, " 265 figures");
+    s.ranges.n = 1;
+    FQ_ASSERT_OK(fq_eval_settings_check(&s));
 }
 
 static void test_plan(void) {
     fq_eval_settings s = eval_defaults();
     static const int weights[] = {2, 8, 2}, activations[] = {32, 8};
     static const char *const pairs[] = {"4/4", "8/8"}, *const ranges[] = {"minmax", "mse"};
+    static const double scales[] = {1.25, 0.123456789};
+    set_scales(&s, 2, scales);
+    s.power_of_two = true;
     set_ints(&s.weights, 3, weights);
     set_ints(&s.activations, 2, activations);
     set_words(&s.pairs, 2, pairs);
     set_words(&s.ranges, 2, ranges);
     /* float although it is not listed; no figure twice */
     static const fq_figure expected[] = {
-        {32, 32, "none", 0, 0, 0, 0}, {8, 32, "minmax", 0, 0, 0, 0}, {2, 32, "minmax", 0, 0, 0, 0},
-        {8, 8, "minmax", 0, 0, 0, 0}, {2, 8, "minmax", 0, 0, 0, 0},  {4, 4, "minmax", 0, 0, 0, 0},
-        {8, 32, "mse", 0, 0, 0, 0},   {2, 32, "mse", 0, 0, 0, 0},    {8, 8, "mse", 0, 0, 0, 0},
-        {2, 8, "mse", 0, 0, 0, 0},    {4, 4, "mse", 0, 0, 0, 0},
+        {32, 32, "none", 0, 0, 0, 0},
+        {8, 32, "minmax", 0, 0, 0, 0},
+        {2, 32, "minmax", 0, 0, 0, 0},
+        {8, 8, "minmax", 0, 0, 0, 0},
+        {2, 8, "minmax", 0, 0, 0, 0},
+        {4, 4, "minmax", 0, 0, 0, 0},
+        {8, 32, "mse", 0, 0, 0, 0},
+        {2, 32, "mse", 0, 0, 0, 0},
+        {8, 8, "mse", 0, 0, 0, 0},
+        {2, 8, "mse", 0, 0, 0, 0},
+        {4, 4, "mse", 0, 0, 0, 0},
+        /* changed steps: with float activations only */
+        {8, 32, "minmax*1.25", 0, 0, 0, 0},
+        {2, 32, "minmax*1.25", 0, 0, 0, 0},
+        {8, 32, "minmax*0.123457", 0, 0, 0, 0},
+        {2, 32, "minmax*0.123457", 0, 0, 0, 0},
+        {8, 32, "minmax~2^k", 0, 0, 0, 0},
+        {2, 32, "minmax~2^k", 0, 0, 0, 0},
+        {8, 32, "mse*1.25", 0, 0, 0, 0},
+        {2, 32, "mse*1.25", 0, 0, 0, 0},
+        {8, 32, "mse*0.123457", 0, 0, 0, 0},
+        {2, 32, "mse*0.123457", 0, 0, 0, 0},
+        {8, 32, "mse~2^k", 0, 0, 0, 0},
+        {2, 32, "mse~2^k", 0, 0, 0, 0},
     };
     eval_data data = eval_open_synthetic();
     fq_model *model = eval_conv_model(false);
@@ -216,10 +269,15 @@ static void test_against_plain_loop(void) {
     eval_close(&data);
 }
 
-/* Two inputs, two classes, weights that quantize badly: right by hand at each width. */
-static void test_by_hand(void) {
-    /* logits = (0.3 x0, x1); at 2 bits with step 1, the first weight is lost: class 1 iff x1 > 0.
-     */
+/* Two inputs, two classes, weights that quantize badly: logits = (0.3 x0, x1). */
+typedef struct by_hand {
+    eval_data data;
+    fq_model *model;
+    float *w;
+    fq_eval_settings settings; /* minmax */
+} by_hand;
+
+static by_hand make_by_hand(void) {
     static const float x[] = {10, 1, 1, 10, 10, -1, 1, 0.25f, 20, 2};
     static const uint16_t labels[] = {0, 1, 0, 0, 1};
     float train[40];
@@ -231,20 +289,29 @@ static void test_by_hand(void) {
     }
     eval_write_npy(fq_test_folder(), "", train, train_labels, 20, 2);
     eval_write_npy(fq_test_folder(), "test_", x, labels, 5, 2);
-    eval_data data = eval_open_npy(fq_test_folder());
+    by_hand hand = {.data = eval_open_npy(fq_test_folder()), .settings = eval_defaults()};
     static fq_network network;
     FQ_ASSERT_OK(fq_zoo_build("logreg", (fq_shape){2, 1, 1}, 2, &network));
-    fq_model *model;
-    FQ_ASSERT_OK(fq_model_create(&model, &network, NULL, 0));
-    float *w = calloc(fq_model_size(model), sizeof *w);
-    float *weight = w + fq_model_tensor(model, 0)->offset;
+    FQ_ASSERT_OK(fq_model_create(&hand.model, &network, NULL, 0));
+    hand.w = calloc(fq_model_size(hand.model), sizeof *hand.w);
+    float *weight = hand.w + fq_model_tensor(hand.model, 0)->offset;
     weight[0] = 0.3f;
     weight[3] = 1;
-    fq_eval_settings s = eval_defaults();
     static const char *const ranges[] = {"minmax"};
-    set_words(&s.ranges, 1, ranges);
+    set_words(&hand.settings.ranges, 1, ranges);
+    return hand;
+}
+
+static void drop_by_hand(by_hand *hand) {
+    free(hand->w);
+    fq_model_destroy(&hand->model);
+    eval_close(&hand->data);
+}
+
+static void test_by_hand(void) {
+    by_hand hand = make_by_hand();
     fq_figure figures[FQ_MAX_FIGURES];
-    size_t n = evaluate(model, &data, &s, 1, w, figures);
+    size_t n = evaluate(hand.model, &hand.data, &hand.settings, 1, hand.w, figures);
     /* Float: 3 > 1, 0.3 < 10, 3 > -1, 0.3 > 0.25, 6 > 2: four of five. */
     CU_ASSERT_EQUAL(find(figures, n, "none", 32, 32)->accuracy, 0.8);
     CU_ASSERT_EQUAL(find(figures, n, "minmax", 8, 32)->accuracy, 0.8);
@@ -254,9 +321,75 @@ static void test_by_hand(void) {
     CU_ASSERT_EQUAL(find(figures, n, "minmax", 2, 32)->accuracy, 0.6);
     CU_ASSERT_DOUBLE_EQUAL(find(figures, n, "minmax", 2, 32)->noise, 0.09 / 1.09, 1e-7);
     CU_ASSERT_EQUAL(find(figures, n, "minmax", 2, 32)->step_bits, 2 + 32.0 / 4);
+    drop_by_hand(&hand);
+}
+
+/* Step and codes of 0.3 and 1 at 4 bits, where minmax finds 1/7 and the codes 2 and 7. */
+static void test_changed_steps_by_hand(void) {
+    by_hand hand = make_by_hand();
+    static const double scales[] = {0.7, 1, 1.75};
+    set_scales(&hand.settings, 3, scales);
+    hand.settings.power_of_two = true;
+    fq_figure figures[FQ_MAX_FIGURES];
+    size_t n = evaluate(hand.model, &hand.data, &hand.settings, 1, hand.w, figures);
+    CU_ASSERT_EQUAL(n, 1 + 6 * 5);
+    /* 0.1: 3 and, clipped, 7; 1/4: 1 and 4; 1/8, the nearest power of two: 2 and, clipped, 7. */
+    CU_ASSERT_DOUBLE_EQUAL(find(figures, n, "minmax*0.7", 4, 32)->noise, 0.09 / 1.09, 1e-7);
+    CU_ASSERT_DOUBLE_EQUAL(find(figures, n, "minmax*1.75", 4, 32)->noise, 0.0025 / 1.09, 1e-7);
+    CU_ASSERT_DOUBLE_EQUAL(find(figures, n, "minmax~2^k", 4, 32)->noise, (0.0025 + 0.015625) / 1.09,
+                           1e-7);
+    /* At 2 bits the weights become 0 and 1.75: the answers of step 1. */
+    CU_ASSERT_DOUBLE_EQUAL(find(figures, n, "minmax*1.75", 2, 32)->noise, (0.09 + 0.5625) / 1.09,
+                           1e-7);
+    CU_ASSERT_EQUAL(find(figures, n, "minmax*1.75", 2, 32)->accuracy, 0.6);
+    CU_ASSERT_EQUAL(find(figures, n, "minmax*1.75", 2, 32)->step_bits, 2 + 32.0 / 4);
+    drop_by_hand(&hand);
+}
+
+/* Scale 1 is what the rule found, to the last bit; per channel, every step is changed. */
+static void test_scale_one(void) {
+    static const char *const ranges[] = {"minmax", "percentile", "mse", "gauss"};
+    static const double scales[] = {1, 0.5};
+    eval_data data = eval_open_synthetic();
+    fq_model *model = eval_conv_model(false);
+    fq_eval_settings s = eval_defaults();
+    fq_figure figures[FQ_MAX_FIGURES];
+    float *w = initial(model, 1);
+    set_words(&s.ranges, 4, ranges);
+    set_scales(&s, 2, scales);
+    for (int granularity = FQ_PER_TENSOR; granularity <= FQ_PER_CHANNEL; granularity++) {
+        s.granularity = granularity;
+        size_t n = evaluate(model, &data, &s, 1, w, figures);
+        for (size_t r = 0; r < 4; r++)
+            for (int bits = 2; bits <= 8; bits += bits == 6 ? 2 : 1) {
+                char one[32], half[32];
+                snprintf(one, sizeof one, "%s*1", ranges[r]);
+                snprintf(half, sizeof half, "%s*0.5", ranges[r]);
+                const fq_figure *plain = find(figures, n, ranges[r], bits, 32);
+                const fq_figure *same = find(figures, n, one, bits, 32);
+                CU_ASSERT_EQUAL(plain->accuracy, same->accuracy);
+                CU_ASSERT_EQUAL(plain->loss, same->loss);
+                CU_ASSERT_EQUAL(plain->noise, same->noise);
+                CU_ASSERT_NOT_EQUAL(plain->noise, find(figures, n, half, bits, 32)->noise);
+            }
+    }
     free(w);
     fq_model_destroy(&model);
     eval_close(&data);
+}
+
+static void test_powers_of_two(void) {
+    const fq_step_change power = {.kind = FQ_STEP_POWER_OF_TWO};
+    for (float step = 1e-8f; step < 1e36f; step *= 1.37f) {
+        int exponent;
+        float changed = fq_step_changed(power, step);
+        CU_ASSERT_EQUAL(frexpf(changed, &exponent), 0.5f);
+        CU_ASSERT_TRUE(fabs(log2((double)changed / (double)step)) <= 0.5 + 1e-12);
+        CU_ASSERT_EQUAL(fq_step_changed(power, changed), changed);
+    }
+    /* Nearest in log2: the middle of 1 and 2 is sqrt(2). */
+    CU_ASSERT_EQUAL(fq_step_changed(power, 1.4142135f), 1.0f);
+    CU_ASSERT_EQUAL(fq_step_changed(power, 1.4142137f), 2.0f);
 }
 
 static void test_bits_per_weight(void) {
@@ -300,12 +433,15 @@ static void test_workers(void) {
     set_ints(&s.activations, 3, activations);
     set_words(&s.pairs, 1, pairs);
     set_words(&s.ranges, 4, ranges);
+    static const double scales[] = {0.85, 1.3};
+    set_scales(&s, 2, scales);
+    s.power_of_two = true;
     s.granularity = FQ_PER_CHANNEL;
     s.batch = 47;
     s.calibration_examples = 70;
     s.batch_norm_batches = 2;
     size_t n = evaluate(model, &data, &s, 1, w, first);
-    CU_ASSERT_EQUAL(n, 3 + 4 * (9 + 1));
+    CU_ASSERT_EQUAL(n, 3 + 4 * (9 + 1 + 3 * 3));
     for (size_t k = 0; k < 3; k++) {
         evaluate(model, &data, &s, workers[k], w, figures);
         for (size_t i = 0; i < n; i++) {
@@ -443,6 +579,9 @@ int main(void) {
         {"the order of the figures", test_plan},
         {"all widths against a plain loop", test_against_plain_loop},
         {"accuracy by hand", test_by_hand},
+        {"changed steps by hand", test_changed_steps_by_hand},
+        {"scale 1 is the plain rule", test_scale_one},
+        {"powers of two", test_powers_of_two},
         {"bits per weight by hand", test_bits_per_weight},
         {"the same figures for 1, 2 and 5 workers", test_workers},
         {"quantized activations", test_activations},

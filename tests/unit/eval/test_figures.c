@@ -8,24 +8,29 @@
 static void test_summary_by_hand(void) {
     /* In no order, with other rules and quantized activations between. */
     static const fq_figure figures[] = {
-        {32, 32, "none", 0.90, 0, 0, 32}, {32, 8, "none", 0.11, 0, 0, 32},
-        {2, 32, "mse", 0.40, 0, 0, 2},    {8, 32, "mse", 0.88, 0, 0, 8},
-        {4, 32, "mse", 0.80, 0, 0, 4},    {4, 8, "mse", 0.10, 0, 0, 4},
-        {3, 32, "mse", 0.60, 0, 0, 3},    {2, 32, "minmax", 0.20, 0, 0, 2},
-        {8, 32, "minmax", 0.10, 0, 0, 8},
+        {32, 32, "none", 0.90, 0, 0, 32},  {32, 8, "none", 0.11, 0, 0, 32},
+        {2, 32, "mse", 0.40, 0, 0, 2},     {8, 32, "mse", 0.88, 0, 0, 8},
+        {4, 32, "mse", 0.80, 0, 0, 4},     {4, 8, "mse", 0.10, 0, 0, 4},
+        {3, 32, "mse", 0.60, 0, 0, 3},     {2, 32, "minmax", 0.20, 0, 0, 2},
+        {8, 32, "minmax", 0.10, 0, 0, 8},  {2, 32, "mse*0.85", 0.01, 0, 0, 2},
+        {2, 32, "mse~2^k", 0.02, 0, 0, 2},
     };
     fq_bits_summary s;
-    CU_ASSERT_TRUE_FATAL(fq_bits_summarize(figures, 9, "mse", &s));
+    CU_ASSERT_TRUE_FATAL(fq_bits_summarize(figures, 11, "mse", &s));
     CU_ASSERT_EQUAL(s.float_accuracy, 0.90);
     CU_ASSERT_DOUBLE_EQUAL(s.mean, (0.40 + 0.60 + 0.80 + 0.88) / 4, 1e-15);
     CU_ASSERT_EQUAL(s.worst, 0.40);
     CU_ASSERT_EQUAL(s.worst_bits, 2);
     /* 1 * 0.5 + 1 * 0.7 + 4 * 0.84, over a span of 6 */
     CU_ASSERT_DOUBLE_EQUAL(s.area, (0.5 + 0.7 + 3.36) / 6, 1e-15);
-    CU_ASSERT_TRUE_FATAL(fq_bits_summarize(figures, 9, "minmax", &s));
+    CU_ASSERT_TRUE_FATAL(fq_bits_summarize(figures, 11, "minmax", &s));
     CU_ASSERT_DOUBLE_EQUAL(s.area, 0.15, 1e-15);
     CU_ASSERT_EQUAL(s.worst_bits, 8);
-    CU_ASSERT_FALSE(fq_bits_summarize(figures, 9, "gauss", &s));
+    CU_ASSERT_FALSE(fq_bits_summarize(figures, 11, "gauss", &s));
+    CU_ASSERT_TRUE(fq_rule_is_plain("mse"));
+    CU_ASSERT_TRUE(fq_rule_is_plain("none"));
+    CU_ASSERT_FALSE(fq_rule_is_plain("mse*0.85"));
+    CU_ASSERT_FALSE(fq_rule_is_plain("mse~2^k"));
 }
 
 static void test_summary_of_one(void) {

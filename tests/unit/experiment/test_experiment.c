@@ -87,8 +87,22 @@ static void test_wrong_settings_say_where_and_what(void) {
         {"upload: {quantizer: int8}\n", "upload.quantizer: 'int8' is unknown"},
         {"upload: {quantizer: stochastic, bits: 9}\n", "upload.bits: 9 is not a width of stochastic; allowed are 1 to 8"},
         {"download: {error_feedback: true}\n", "error_feedback"},
-        {"name: a/b\n", "cannot be a folder's name"},
+        {"seed: 1\nname: a/b\n", "x.yaml:2: name: a/b cannot be a folder's name"},
         {"name: ''\n", "cannot be a folder's name"},
+        {"name: \"a\\nb\"\n", "cannot be a folder's name"},
+        {"name: .hidden\n", "cannot be a folder's name"},
+        {"model:\n", "x.yaml:1: model: '' is unknown"},
+        {"model: ''\n", "x.yaml:1: model: '' is unknown"},
+        {"train:\n", "x.yaml:1: train: no keys"},
+        {"train:\n  mqat:\n", "x.yaml:2: train.mqat: no keys"},
+        {"train:\n  capabilities: [[2, 2]]\n", "x.yaml:2: train.capabilities: a set has 2 twice"},
+        {"train:\n  capabilities: [[\"2\"]]\n", "text because of its quotes"},
+        {"data: {set: x}\ntrain: {robustness: [mqat], mqat: {bits: [9]}}\n", "x.yaml:"},
+        {"evaluate:\n  every: 1\n  weights: [16]\n", "x.yaml:3: evaluate.weights: 16"},
+        {"data:\n  clients: 3\n  set: fashion_mnist\n",
+         "x.yaml:3: data.set: 'fashion_mnist' is unknown; did you mean 'fashion-mnist'?"},
+        {"data:\n  set: synthetic\n  split: shards\n", "x.yaml:3: data.split: shards"},
+        {"data:\n  mean: [0.5]\n", "x.yaml:2: data.mean: is used only with"},
         {"train: {kure: {lambda: -1}}\n", "train.kure.lambda"},
         {"tarin: {rounds: 3}\n", "did you mean 'train'"},
     };
@@ -96,6 +110,49 @@ static void test_wrong_settings_say_where_and_what(void) {
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++)
         FQ_ASSERT_FAILS(load(table[i].yaml, e), FQ_EINVAL, table[i].text);
     free(e);
+}
+
+/* What only the data can show is wrong still says where it stands. */
+static void test_setup_errors_say_where(void) {
+#define DATA "data:\n  set: synthetic\n  clients: 20\n  features: 12\n  classes: 3\n"
+    static const struct wrong {
+        const char *yaml, *text;
+    } table[] = {
+        {DATA "model:\n- {layer: dense, out: 8}\n- relu\n- {layer: dense, out: 4}\n",
+         "x.yaml:9: model[2] (dense2): the last layer gives 4x1x1; expected 3x1x1"},
+        {DATA "model:\n- {layer: dense, out: 8, kernel: 5}\n- {layer: dense, out: 3}\n",
+         "x.yaml:7: model[0] (dense1): kernel"},
+        {DATA "model: lenet5\n", "x.yaml:6: model: "},
+        {DATA, "x.yaml: model: "},
+        {DATA "model: logreg\naggregate:\n  max_examples: 5\n", "x.yaml:8: aggregate.max_examples: a client has"},
+    };
+    fq_experiment *e = calloc(1, sizeof *e);
+    fq_setup       setup;
+    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
+        FQ_ASSERT_OK(load(table[i].yaml, e));
+        FQ_ASSERT_FAILS(fq_setup_create(e, &setup), FQ_EINVAL, table[i].text);
+    }
+    free(e);
+}
+
+/* The hash names what determines the weights: a run goes on with more rounds or other figures. */
+static void test_hash(void) {
+    static const char *const same[] = {"name: b\n", "train: {rounds: 400}\n", "evaluate: {every: 7, weights: [32]}\n",
+                                       "stop: {metric: worst}\n"};
+    static const char *const other[] = {"seed: 2\n", "train: {rate: 0.06}\n", "model: logreg\n",
+                                        "data: {alpha: 0.1}\n", "upload: {quantizer: float16}\n"};
+    fq_experiment *a = calloc(1, sizeof *a), *b = calloc(1, sizeof *b);
+    FQ_ASSERT_OK(load("{}", a));
+    for (size_t i = 0; i < sizeof same / sizeof *same; i++) {
+        FQ_ASSERT_OK(load(same[i], b));
+        CU_ASSERT_STRING_EQUAL(a->hash, b->hash);
+    }
+    for (size_t i = 0; i < sizeof other / sizeof *other; i++) {
+        FQ_ASSERT_OK(load(other[i], b));
+        CU_ASSERT_STRING_NOT_EQUAL(a->hash, b->hash);
+    }
+    free(a);
+    free(b);
 }
 
 static fq_status expand(const char *yaml, fq_sweep *sweep) {
@@ -133,6 +190,13 @@ static void test_sweeps(void) {
     CU_ASSERT_EQUAL(e->recipe.rate, 0.1);
     fq_sweep_fini(&sweep);
 
+    /* A wrong value is one of the sweep's line. */
+    FQ_ASSERT_OK(expand("name: a\nsweep:\n  train.rate:\n  - 0.1\n  - bogus\n", &sweep));
+    FQ_ASSERT_OK(fq_experiment_load(sweep.runs[0].document, e));
+    FQ_ASSERT_FAILS(fq_experiment_load(sweep.runs[1].document, e), FQ_EINVAL, "x.yaml:5: train.rate: 'bogus'");
+    fq_sweep_fini(&sweep);
+    FQ_ASSERT_FAILS(expand("name: a\nsweep:\n  name.x: [1]\n", &sweep), FQ_EINVAL, "x.yaml:3: name is a value");
+
     FQ_ASSERT_FAILS(expand("sweep: {seed: 3}\n", &sweep), FQ_EINVAL, "sweep.seed: expected a list");
     FQ_ASSERT_FAILS(expand("sweep: [1]\n", &sweep), FQ_EINVAL, "expected a map");
     FQ_ASSERT_FAILS(expand("sweep: {variants: [a]}\n", &sweep), FQ_EINVAL, "sweep.variants");
@@ -157,6 +221,8 @@ int main(void) {
         {"written settings load to the same", test_written_settings_load_to_the_same},
         {"set-up builds the model", test_setup_builds_the_model},
         {"wrong settings say where and what", test_wrong_settings_say_where_and_what},
+        {"errors of set-up say where", test_setup_errors_say_where},
+        {"hash", test_hash},
         {"sweeps", test_sweeps},
         {"documentation names every plug-in", test_documentation_names_every_plugin},
         {NULL, NULL},

@@ -127,9 +127,26 @@ static void test_choice(void) {
 }
 #endif
 
+#if defined(FQ_HAVE_BLIS)
+/* BLIS itself would end the process at 99, and take a word for its number 0. */
+static void test_wrong_environment(void) {
+    static const char *const wrong[] = {"99", "-1", "haswell", "", "3x", " 3", "99999999999999999999"};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        setenv("BLIS_ARCH_TYPE", wrong[i], 1);
+        FQ_ASSERT_FAILS(fq_gemm_check(), FQ_EINVAL, "is not a sub-configuration of BLIS; expected one of ");
+    }
+    fq_gemm_start(); /* the last of them is still set */
+    unsetenv("BLIS_ARCH_TYPE");
+    FQ_ASSERT_OK(fq_gemm_check());
+}
+#endif
+
 int main(void) {
     unsetenv("BLIS_ARCH_TYPE");
     static const fq_case cases[] = {
+#if defined(FQ_HAVE_BLIS)
+        {"a wrong BLIS_ARCH_TYPE is refused", test_wrong_environment}, /* before BLIS starts */
+#endif
         {"BLIS does not run its generic kernels", test_kernel_in_use},
 #if defined(__x86_64__) && defined(FQ_HAVE_BLIS)
         {"choice of kernels for processors that BLIS does not know", test_choice},

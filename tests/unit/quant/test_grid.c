@@ -1,5 +1,5 @@
 #include "base/rng.h"
-#include "quant/grid.h"
+#include "grid_codes.h"
 #include "suite.h"
 
 #include <float.h>
@@ -67,7 +67,7 @@ static void test_golden_minmax(void) {
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         fq_grid grid = fq_grid_of_range(FQ_GRID_SIGNED, rows[i].bits, -1.0f, 0.9f);
         int32_t codes[N];
-        fq_grid_encode(&grid, W, N, 0, codes);
+        grid_codes(&grid, W, N, 0, codes);
         CU_ASSERT_DOUBLE_EQUAL(grid.step, rows[i].step, 1e-7 * rows[i].step);
         CU_ASSERT_EQUAL(memcmp(codes, rows[i].codes, sizeof codes), 0);
         CU_ASSERT_DOUBLE_EQUAL(square_error(W, &grid, N) / N, rows[i].mean_error,
@@ -83,7 +83,7 @@ static void test_asymmetric(void) {
     CU_ASSERT_EQUAL(grid.high, 7.0f);
     static const int32_t expected[N] = {0, 3, 6, 7, 8, 8, 10, 15};
     int32_t codes[N];
-    fq_grid_encode(&grid, W, N, 8, codes);
+    grid_codes(&grid, W, N, 8, codes);
     CU_ASSERT_EQUAL(memcmp(codes, expected, sizeof codes), 0);
     /* Zero is forced into a range that lies on one side of it. */
     grid = fq_grid_of_range(FQ_GRID_ASYMMETRIC, 2, 2.0f, 3.0f);
@@ -102,7 +102,7 @@ static void test_two_levels(void) {
         float y[4];
         int32_t codes[4];
         fq_weight_quantize(&grid, 1, x, 4, y);
-        fq_grid_encode(&grid, x, 4, 0, codes);
+        grid_codes(&grid, x, 4, 0, codes);
         CU_ASSERT_TRUE(same_values(y, expected, 4));
         CU_ASSERT(codes[0] == -1 && codes[1] == -1 && codes[2] == 0 && codes[3] == 0);
     }
@@ -122,7 +122,7 @@ static void test_properties(void) {
             fq_grid_codes(KINDS[k], bits, &low, &high);
             fq_weight_quantize(&grid, 1, x, MANY, y);
             fq_weight_quantize(&grid, 1, y, MANY, z);
-            fq_grid_encode(&grid, x, MANY, zero, codes);
+            grid_codes(&grid, x, MANY, zero, codes);
             wrong += !same_values(y, z, MANY);
             for (size_t i = 0; i < MANY; i++) {
                 float v = x[i] / grid.step - grid.offset;

@@ -1,5 +1,5 @@
 #include "base/rng.h"
-#include "quant/grid.h"
+#include "grid_codes.h"
 #include "suite.h"
 
 #include <math.h>
@@ -40,8 +40,14 @@ static void test_table(void) {
         CU_ASSERT_STRING_EQUAL(fq_range_rules[i]->name, names[i]);
         CU_ASSERT_PTR_EQUAL(fq_range_find(names[i]), fq_range_rules[i]);
         CU_ASSERT_EQUAL(fq_range_rules[i]->learned, strcmp(names[i], "learned") == 0);
+        /* Settings number the rules by these lists. */
+        CU_ASSERT_STRING_EQUAL(fq_range_names[i], names[i]);
+        if (!fq_range_rules[i]->learned)
+            CU_ASSERT_STRING_EQUAL(fq_fitted_range_names[i], names[i]);
     }
     CU_ASSERT_PTR_NULL(fq_range_rules[5]);
+    CU_ASSERT_PTR_NULL(fq_range_names[5]);
+    CU_ASSERT_PTR_NULL(fq_fitted_range_names[4]);
     CU_ASSERT_PTR_NULL(fq_range_find("maxmin"));
 }
 
@@ -61,7 +67,7 @@ static void test_golden_mse(void) {
         fq_grid grid =
             fq_range_find("mse")->fit(&options, FQ_GRID_SIGNED, rows[i].bits, W, N, NULL);
         int32_t codes[N];
-        fq_grid_encode(&grid, W, N, 0, codes);
+        grid_codes(&grid, W, N, 0, codes);
         CU_ASSERT_DOUBLE_EQUAL(grid.step, rows[i].step, 2e-7 * rows[i].step);
         CU_ASSERT_DOUBLE_EQUAL(grid.step * grid.high, 1.5 * rows[i].k / 100.0, 1e-6);
         CU_ASSERT_EQUAL(memcmp(codes, rows[i].codes, sizeof codes), 0);

@@ -8,9 +8,15 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static const int widths[] = {32, 8, 6, 5, 4, 3, 2};
-enum { N_WIDTHS = sizeof widths / sizeof *widths };
+static const char *const changes[] = {"mse*0.7", "mse*0.85", "mse*1.15", "mse*1.3", "mse~2^k"};
+enum {
+    N_WIDTHS = sizeof widths / sizeof *widths,
+    N_CHANGES = sizeof changes / sizeof *changes,
+    N_FIGURES = (2 + N_CHANGES) * N_WIDTHS
+};
 
 static double learned(const fake_run *run, uint32_t round) {
     return 0.87 * (1 - exp(-(double)round / (0.15 * run->rounds + 1)));
@@ -31,6 +37,20 @@ static size_t make_figures(const fake_run *run, uint32_t round, fq_rng *rng, fq_
                             .noise = b == 32 ? 0 : pow(4, -b),
                             .step_bits = b == 32 ? 32 : b + 0.003};
             strcpy(out[n++].rule, b == 32 ? "none" : "mse");
+        }
+    return n;
+}
+
+/* Changed steps lose a little at every width; `out` has n figures already, of rule mse. */
+static size_t change_steps(const fake_run *run, fq_figure *out, size_t n) {
+    size_t plain = n;
+    for (size_t c = 0; run->changed_steps && c < N_CHANGES; c++)
+        for (size_t i = 0; i < plain; i++) {
+            if (out[i].weight_bits == 32 || out[i].activation_bits != 32)
+                continue;
+            out[n] = out[i];
+            out[n].accuracy = fmax(0.1, out[i].accuracy - 0.01 * (double)(c + 1));
+            strcpy(out[n++].rule, changes[c]);
         }
     return n;
 }
@@ -72,6 +92,7 @@ static void write_database(const fake_run *run, const char *path) {
     snprintf(row.robustness, sizeof row.robustness, "%s", run->robustness);
     memset(row.settings_hash, 'a', 64);
     memset(row.final_hash, (int)('b' + run->seed % 4), 64);
+    unlink(path); /* of an earlier test */
     FQ_ASSERT_OK(fq_store_open(&store, path, 0));
     FQ_ASSERT_OK(fq_store_put_run(store, &row));
     for (uint32_t round = 1; round <= run->rounds; round++) {
@@ -92,12 +113,13 @@ static void write_database(const fake_run *run, const char *path) {
                           .seconds_close = 0.01,
                           .seconds_evaluate = 0.02,
                           .seconds_save = 0.005};
-        fq_figure figures[2 * N_WIDTHS];
+        fq_figure figures[N_FIGURES];
         fq_tensor_figure tensors[5];
         bool evaluated = run->every > 0 && round % run->every == 0;
-        FQ_ASSERT_OK(fq_store_put_round(
-            store, &r, &client, 1, figures, evaluated ? make_figures(run, round, &rng, figures) : 0,
-            tensors, evaluated ? make_tensors(run, round, tensors) : 0));
+        size_t n = evaluated ? make_figures(run, round, &rng, figures) : 0;
+        FQ_ASSERT_OK(fq_store_put_round(store, &r, &client, 1, figures,
+                                        change_steps(run, figures, n), tensors,
+                                        evaluated ? make_tensors(run, round, tensors) : 0));
     }
     FQ_ASSERT_OK(fq_store_close(&store));
 }

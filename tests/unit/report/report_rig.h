@@ -11,6 +11,7 @@ typedef struct fake_run {
     double loss_per_bit;       /* accuracy lost at 2 bits; less above */
     const char *settings;      /* text of settings.yaml; NULL: none */
     int quantized_activations; /* also figures with activations at 8 bits */
+    int changed_steps; /* also figures with scaled and with power-of-two steps, at each width */
 } fake_run;
 
 void fake_run_write(const fake_run *run);

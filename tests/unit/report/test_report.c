@@ -79,6 +79,7 @@ static void test_json(void) {
     fq_report *report = three_runs();
     char *text = written(report, fq_report_json);
     json_t *document = parse(text);
+    CU_ASSERT_PTR_NOT_NULL(strstr(text, "[0.21,")); /* and not 0.20999999999999999 */
     CU_ASSERT_STRING_EQUAL(text_of(document, "format"), "fedq-report");
     CU_ASSERT_EQUAL(number_of(document, "version"), 1);
     json_t *runs = json_object_get(document, "runs"), *run = json_array_get(runs, 1);
@@ -226,6 +227,36 @@ static void test_labels(void) {
     fq_report_destroy(&report);
 }
 
+/* Figures with changed steps are data of a run, but no rows and no columns of the headline. */
+static void test_changed_steps(void) {
+    const char *folder = fq_test_path("steps");
+    fake_run run = {.folder = folder,
+                    .name = "x",
+                    .label = "",
+                    .robustness = "mqat",
+                    .seed = 1,
+                    .rounds = 4,
+                    .every = 2,
+                    .changed_steps = 1};
+    fake_run_write(&run);
+    fq_report *report = open_runs(1, &folder);
+    char *table = written(report, fq_report_table), *text = written(report, fq_report_json);
+    CU_ASSERT_EQUAL(count(table, '\n'), 2);
+    CU_ASSERT_PTR_NULL(strstr(table, "ranges"));
+    CU_ASSERT_PTR_NULL(strstr(table, "mse*"));
+    json_t *document = parse(text), *headline = json_object_get(document, "headline");
+    CU_ASSERT_EQUAL(json_array_size(json_object_get(headline, "rows")), 1);
+    CU_ASSERT_EQUAL(json_array_size(json_object_get(headline, "columns")), 7);
+    json_t *evaluation =
+        json_object_get(json_array_get(json_object_get(document, "runs"), 0), "evaluation");
+    CU_ASSERT_EQUAL(json_array_size(evaluation), 7 + 5 * 6);
+    CU_ASSERT_STRING_EQUAL(text_of(json_array_get(evaluation, 36), "rule"), "mse~2^k");
+    json_decref(document);
+    free(table);
+    free(text);
+    fq_report_destroy(&report);
+}
+
 /* Whatever is in a page's script elements ends there, and nothing is asked for from elsewhere. */
 static void test_page(void) {
     const char *folder = write_run("evil", "</script><script>alert(1)</script><!--", "mqat", 1, 4,
@@ -337,6 +368,7 @@ int main(void) {
         {"the table for terminals", test_table},
         {"methods are told apart", test_method_names},
         {"labels of a sweep", test_labels},
+        {"changed steps", test_changed_steps},
         {"the page is closed in itself", test_page},
         {"the page without data", test_live_page},
         {"runs without figures", test_nothing_evaluated},

@@ -77,6 +77,13 @@ void rig_view(rig *r, const fq_step *step) {
     r->bound.method->view_weights(&r->bound, step, r->w, r->u);
 }
 
+int rig_rule(const char *name) {
+    int rule = 0;
+    while (strcmp(fq_range_names[rule], name) != 0)
+        rule++;
+    return rule;
+}
+
 const fq_tensor *rig_tensor(const rig *r, const char *name) {
     for (size_t t = 0; t < fq_model_tensor_count(r->model); t++)
         if (strcmp(fq_model_tensor(r->model, t)->name, name) == 0)

@@ -24,6 +24,9 @@ fq_step rig_step(const rig *r, uint32_t round, uint64_t client, uint32_t step);
 /* begin_step and view_weights: w -> u. */
 void rig_view(rig *r, const fq_step *step);
 
+/* A range rule as settings number it. */
+int rig_rule(const char *name);
+
 const fq_tensor *rig_tensor(const rig *r, const char *name); /* NULL if there is none */
 
 #endif

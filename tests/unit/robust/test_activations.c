@@ -12,7 +12,7 @@ static fq_qat_config config_of(int activations, fq_site_ranges ranges) {
     return (fq_qat_config){.bits = 32,
                            .activations = activations,
                            .format = {.activation_ranges = (int)ranges,
-                                      .ranges = FQ_RANGES_GAUSS,
+                                      .ranges = rig_rule("gauss"),
                                       .step_rate = 1.0,
                                       .lsq_grad_scale = true}};
 }
@@ -86,7 +86,7 @@ static void test_running_ranges(void) {
     CU_ASSERT_EQUAL(range->kind, FQ_RANGE);
     CU_ASSERT_TRUE(range->offset >= r.trainable); /* SGD does not touch it */
     const float *at = r.w + range->offset;
-    CU_ASSERT_TRUE(at[0] == 0.0f && at[1] == 0.0f);
+    CU_ASSERT_TRUE(at[0] == 0.0f && at[1] == 0.0f && at[2] == 0.0f);
     float x[COUNT], y[COUNT], low, high;
     fill(x, 5, 0.5f, 2.0f);
     extremes(x, 5, &low, &high);
@@ -94,6 +94,7 @@ static void test_running_ranges(void) {
     hook.quantize(hook.context, 1, FEATURES, 5, LANES, x, y);
     CU_ASSERT_EQUAL(at[0], low);
     CU_ASSERT_EQUAL(at[1], high);
+    CU_ASSERT_EQUAL(at[2], 1.0f);
     for (int i = 0; i < COUNT; i++)
         x[i] *= 2.0f;
     hook.quantize(hook.context, 1, FEATURES, 5, LANES, x, y);
@@ -137,14 +138,66 @@ static void test_learned_first_step(void) {
             sum += i % LANES < 6 ? fabs((double)x[i]) : 0.0;
         hook.quantize(hook.context, site, FEATURES, 6, LANES, x, y);
         const double first = 2.0 * sum / (6.0 * FEATURES) / sqrt(top[site]);
-        CU_ASSERT_DOUBLE_EQUAL((double)r.w[step->offset], first, 1e-6);
+        CU_ASSERT_EQUAL(r.w[step->offset], 0.0f); /* SGD adds to it from here on */
+        const fq_grid grid = ((const fq_view *)hook.context)->sites[site].grid;
+        CU_ASSERT_DOUBLE_EQUAL((double)grid.step, first, 1e-6);
         for (size_t i = 0; i < COUNT; i++)
             if (i % LANES < 6)
                 CU_ASSERT_TRUE((double)y[i] <= top[site] * first * 1.00001);
-        r.w[step->offset] = 0.5f; /* a later batch keeps what was learned */
+        /* A later batch keeps the first value and what was learned since. */
+        r.w[step->offset] = 0.5f;
+        fill(x, 6, 2.0f, 9.0f);
         hook.quantize(hook.context, site, FEATURES, 6, LANES, x, y);
         CU_ASSERT_EQUAL(r.w[step->offset], 0.5f);
+        const fq_grid later = ((const fq_view *)hook.context)->sites[site].grid;
+        CU_ASSERT_DOUBLE_EQUAL((double)later.step, first + 0.5, 1e-6);
     }
+    rig_fini(&r);
+}
+
+/* A client starts from the mean over the clients that know, whatever their share; a batch of zeros
+ * starts nothing; steps that SGD makes negative count as the least one. */
+static void test_learned_share(void) {
+    const fq_qat_config config = config_of(4, FQ_SITE_LEARNED);
+    rig r;
+    begin(&r, &config);
+    float *step = r.w + rig_tensor(&r, "dense1.input.step")->offset,
+          *first = r.w + rig_tensor(&r, "dense1.input.range")->offset;
+    CU_ASSERT_TRUE(first >= r.w + r.trainable); /* SGD does not touch it */
+    const fq_site_hook hook = hook_of(&r, 0);
+    const fq_grid *grid = &((const fq_view *)hook.context)->sites[1].grid;
+    float x[COUNT] = {0}, y[COUNT];
+    hook.quantize(hook.context, 1, FEATURES, 6, LANES, x, y);
+    CU_ASSERT_TRUE(first[0] == 0.0f && first[1] == 0.0f);
+    fill(x, 6, 1.0f, 2.0f);
+    first[0] = 0.25f * 3.0f;
+    first[1] = 0.25f;
+    hook.quantize(hook.context, 1, FEATURES, 6, LANES, x, y);
+    CU_ASSERT_DOUBLE_EQUAL((double)grid->step, 2.0 * 3.0 / sqrt(15.0), 1e-6);
+    CU_ASSERT_TRUE(first[0] == 0.75f && first[1] == 0.25f);
+    *step = -10.0f;
+    hook.quantize(hook.context, 1, FEATURES, 6, LANES, x, y);
+    CU_ASSERT_EQUAL(grid->step, 1e-6f);
+    rig_fini(&r);
+}
+
+/* A running range of which a quarter of the clients know goes on from their mean. */
+static void test_running_share(void) {
+    const fq_qat_config config = config_of(4, FQ_SITE_RUNNING);
+    rig r;
+    begin(&r, &config);
+    float *range = r.w + rig_tensor(&r, "conv1.input.range")->offset;
+    range[0] = 0.25f * -4.0f;
+    range[1] = 0.25f * 8.0f;
+    range[2] = 0.25f;
+    float x[COUNT], y[COUNT], low, high;
+    fill(x, 6, -1.0f, 1.0f);
+    extremes(x, 6, &low, &high);
+    const fq_site_hook hook = hook_of(&r, 0);
+    hook.quantize(hook.context, 0, FEATURES, 6, LANES, x, y);
+    CU_ASSERT_DOUBLE_EQUAL((double)range[0], 0.9 * -4.0 + 0.1 * (double)low, 1e-6);
+    CU_ASSERT_DOUBLE_EQUAL((double)range[1], 0.9 * 8.0 + 0.1 * (double)high, 1e-6);
+    CU_ASSERT_EQUAL(range[2], 1.0f);
     rig_fini(&r);
 }
 
@@ -156,12 +209,15 @@ static void test_learned_gradient(void) {
         config.format.step_rate = 2.0;
         rig r;
         begin(&r, &config);
-        const size_t at = rig_tensor(&r, "dense1.input.step")->offset;
+        const size_t at = rig_tensor(&r, "dense1.input.step")->offset,
+                     first = rig_tensor(&r, "dense1.input.range")->offset;
         const fq_site_hook hook = hook_of(&r, 0);
         float x[COUNT], y[COUNT], dy[COUNT];
         fill(x, batch, 0.5f, 1.0f);
         double loss[2] = {0};
         for (int side = 0; side < 2; side++) {
+            r.w[first] = 0.0f; /* no first value, only what was learned */
+            r.w[first + 1] = 1.0f;
             r.w[at] = side == 0 ? 0.03125f : 0.03515625f;
             hook.quantize(hook.context, 1, FEATURES, batch, LANES, x, y);
             for (size_t i = 0; i < COUNT; i++)
@@ -272,6 +328,8 @@ int main(void) {
     static const fq_case cases[] = {{"ranges of the batch", test_batch_ranges},
                                     {"running ranges", test_running_ranges},
                                     {"learned: first step", test_learned_first_step},
+                                    {"learned: share of clients", test_learned_share},
+                                    {"running: share of clients", test_running_share},
                                     {"learned: gradient", test_learned_gradient},
                                     {"layer policy", test_layer_policy},
                                     {"tied and independent widths", test_tied_and_independent},

@@ -34,24 +34,9 @@ static void test_names(void) {
     CU_ASSERT_PTR_NULL(fq_layer_policy_names[3]);
 }
 
-/* Settings number rules and grids; the numbers must mean what they say. */
-static void test_rule_numbers(void) {
-    CU_ASSERT_STRING_EQUAL(fq_weight_rule_names[FQ_RANGES_PERCENTILE], "percentile");
-    CU_ASSERT_STRING_EQUAL(fq_weight_rule_names[FQ_RANGES_GAUSS], "gauss");
-    for (size_t i = 0; fq_weight_rule_names[i] != NULL; i++) {
-        const fq_range_rule *rule = fq_range_find(fq_weight_rule_names[i]);
-        CU_ASSERT_PTR_NOT_NULL_FATAL(rule);
-        CU_ASSERT_EQUAL(rule->learned, i == FQ_RANGES_LEARNED);
-        if (fq_fitted_rule_names[i] != NULL)
-            CU_ASSERT_STRING_EQUAL(fq_fitted_rule_names[i], fq_weight_rule_names[i]);
-    }
-    CU_ASSERT_PTR_NULL(fq_fitted_rule_names[FQ_RANGES_LEARNED]);
-}
-
 int main(void) {
     static const fq_case cases[] = {{"widths", test_widths},
                                     {"names", test_names},
-                                    {"rule numbers", test_rule_numbers},
                                     {NULL, NULL}};
     return fq_run_suite("policy", cases);
 }

@@ -7,16 +7,16 @@
 
 static const float golden_w[8] = {-1.0f, -0.6f, -0.25f, -0.1f, 0.0f, 0.05f, 0.3f, 0.9f};
 
-static fq_view_format format_of(fq_ranges ranges) {
+static fq_view_format format_of(int ranges) {
     return (fq_view_format){
-        .ranges = (int)ranges, .percentile = 0.01, .step_rate = 1.0, .lsq_grad_scale = true};
+        .ranges = ranges, .percentile = 0.01, .step_rate = 1.0, .lsq_grad_scale = true};
 }
 
-static fq_qat_config qat_of(int bits, fq_ranges ranges) {
+static fq_qat_config qat_of(int bits, int ranges) {
     return (fq_qat_config){.bits = bits, .activations = 32, .format = format_of(ranges)};
 }
 
-static fq_mqat_config mqat_of(const fq_ints *bits, fq_ranges ranges) {
+static fq_mqat_config mqat_of(const fq_ints *bits, int ranges) {
     return (fq_mqat_config){
         .bits = *bits, .activations = {.n = 1, .v = {32}}, .format = format_of(ranges)};
 }
@@ -41,7 +41,7 @@ static bool same_bytes(const float *a, const float *b, size_t n) {
 
 /* For every rule, width and granularity: weights are exactly the quantizer's, the rest is copied,
  * and the latent vector is left alone. */
-static void check_view(fq_ranges ranges, int bits, fq_granularity granularity) {
+static void check_view(int ranges, int bits, fq_granularity granularity) {
     const fq_network network = rig_network();
     fq_qat_config config = qat_of(bits, ranges);
     config.format.granularity = (int)granularity;
@@ -52,7 +52,7 @@ static void check_view(fq_ranges ranges, int bits, fq_granularity granularity) {
     const fq_step step = rig_step(&r, 0, 0, 0);
     rig_view(&r, &step);
     CU_ASSERT_TRUE(same_bytes(latent, r.w, r.size));
-    const fq_weight_format format = {.rule = fq_range_find(fq_weight_rule_names[ranges]),
+    const fq_weight_format format = {.rule = fq_range_rules[ranges],
                                      .options = {.percentile = 0.01},
                                      .grid = FQ_GRID_SIGNED,
                                      .granularity = granularity};
@@ -72,7 +72,7 @@ static void check_view(fq_ranges ranges, int bits, fq_granularity granularity) {
 }
 
 static void test_view_is_the_quantizer(void) {
-    for (fq_ranges ranges = FQ_RANGES_MINMAX; ranges <= FQ_RANGES_LEARNED; ranges++)
+    for (int ranges = 0; fq_range_rules[ranges] != NULL; ranges++)
         for (int bits = 1; bits <= 8; bits++) {
             check_view(ranges, bits, FQ_PER_TENSOR);
             check_view(ranges, bits, FQ_PER_CHANNEL);
@@ -81,7 +81,7 @@ static void test_view_is_the_quantizer(void) {
 
 static void test_float_is_identity(void) {
     const fq_network network = rig_network();
-    fq_qat_config config = qat_of(32, FQ_RANGES_GAUSS);
+    fq_qat_config config = qat_of(32, rig_rule("gauss"));
     rig r;
     rig_init(&r, &network, &fq_robustness_qat, &config);
     const fq_step step = rig_step(&r, 0, 0, 0);
@@ -102,7 +102,7 @@ static void test_float_is_identity(void) {
 static void test_minmax_clips_nothing(void) {
     const fq_network network = rig_network();
     for (int bits = 2; bits <= 8; bits++) {
-        fq_qat_config config = qat_of(bits, FQ_RANGES_MINMAX);
+        fq_qat_config config = qat_of(bits, rig_rule("minmax"));
         rig r;
         rig_init(&r, &network, &fq_robustness_qat, &config);
         const fq_step step = rig_step(&r, 0, 0, 0);
@@ -120,7 +120,7 @@ static void test_minmax_clips_nothing(void) {
  * zero. */
 static void test_clip_mask(void) {
     const fq_network network = rig_dense(4, 50);
-    const fq_qat_config config = qat_of(4, FQ_RANGES_LEARNED);
+    const fq_qat_config config = qat_of(4, rig_rule("learned"));
     rig r;
     rig_init(&r, &network, &fq_robustness_qat, &config);
     float peak = 0.0f;
@@ -147,7 +147,7 @@ static void test_clip_mask(void) {
 /* g (1 + lambda sign(g) r), r = x/D - rne(x/D) */
 static void test_ewgs(void) {
     const fq_network network = rig_dense(2, 4);
-    fq_qat_config config = qat_of(4, FQ_RANGES_MINMAX);
+    fq_qat_config config = qat_of(4, rig_rule("minmax"));
     config.format.ewgs = 0.2;
     rig r;
     rig_init(&r, &network, &fq_robustness_qat, &config);
@@ -166,7 +166,7 @@ static void test_ewgs(void) {
 }
 
 /* One width in the list: the same bits as qat, in everything. */
-static void check_mqat_is_qat(int bits, fq_ranges ranges, fq_draw draw, fq_site_ranges sites) {
+static void check_mqat_is_qat(int bits, int ranges, fq_draw draw, fq_site_ranges sites) {
     const fq_network network = rig_network();
     fq_qat_config qat = qat_of(bits, ranges);
     fq_mqat_config mqat = mqat_of(&(fq_ints){.n = 1, .v = {bits}}, ranges);
@@ -209,10 +209,10 @@ static void check_mqat_is_qat(int bits, fq_ranges ranges, fq_draw draw, fq_site_
 }
 
 static void test_mqat_of_one_is_qat(void) {
-    check_mqat_is_qat(3, FQ_RANGES_GAUSS, FQ_DRAW_STEP, FQ_SITE_RUNNING);
-    check_mqat_is_qat(2, FQ_RANGES_LEARNED, FQ_DRAW_LAYER, FQ_SITE_LEARNED);
-    check_mqat_is_qat(8, FQ_RANGES_MINMAX, FQ_DRAW_CLIENT, FQ_SITE_BATCH);
-    check_mqat_is_qat(32, FQ_RANGES_MSE, FQ_DRAW_STEP, FQ_SITE_RUNNING);
+    check_mqat_is_qat(3, rig_rule("gauss"), FQ_DRAW_STEP, FQ_SITE_RUNNING);
+    check_mqat_is_qat(2, rig_rule("learned"), FQ_DRAW_LAYER, FQ_SITE_LEARNED);
+    check_mqat_is_qat(8, rig_rule("minmax"), FQ_DRAW_CLIENT, FQ_SITE_BATCH);
+    check_mqat_is_qat(32, rig_rule("mse"), FQ_DRAW_STEP, FQ_SITE_RUNNING);
 }
 
 /* ---- the draws ---- */
@@ -240,7 +240,7 @@ static bool same_widths(widths a, widths b) {
 
 static void begin_draws(rig *r, fq_mqat_config *config, fq_draw draw) {
     const fq_network network = rig_network();
-    *config = mqat_of(&(fq_ints){.n = 4, .v = {2, 3, 4, 8}}, FQ_RANGES_GAUSS);
+    *config = mqat_of(&(fq_ints){.n = 4, .v = {2, 3, 4, 8}}, rig_rule("gauss"));
     config->draw = (int)draw;
     rig_init(r, &network, &fq_robustness_mqat, config);
 }
@@ -326,7 +326,7 @@ static void test_capability(void) {
 
 static void test_layer_policy(void) {
     const fq_network network = rig_network();
-    fq_qat_config config = qat_of(3, FQ_RANGES_GAUSS);
+    fq_qat_config config = qat_of(3, rig_rule("gauss"));
     config.format.layers = FQ_LAYERS_FIRST_LAST_8;
     rig r;
     rig_init(&r, &network, &fq_robustness_qat, &config);
@@ -337,7 +337,7 @@ static void test_layer_policy(void) {
 
 static void test_start_round(void) {
     const fq_network network = rig_network();
-    fq_qat_config config = qat_of(2, FQ_RANGES_GAUSS);
+    fq_qat_config config = qat_of(2, rig_rule("gauss"));
     config.format.start_round = 5;
     config.activations = 4;
     rig r;
@@ -362,7 +362,7 @@ static void golden_rig(rig *r, fq_qat_config *config) {
 }
 
 static void test_learned_golden(void) {
-    fq_qat_config config = qat_of(3, FQ_RANGES_LEARNED);
+    fq_qat_config config = qat_of(3, rig_rule("learned"));
     rig r;
     golden_rig(&r, &config);
     const size_t at = rig_tensor(&r, "dense1.weight.step")->offset;
@@ -381,7 +381,7 @@ static void test_learned_golden(void) {
 }
 
 static void test_learned_rate_and_scale(void) {
-    fq_qat_config config = qat_of(3, FQ_RANGES_LEARNED);
+    fq_qat_config config = qat_of(3, rig_rule("learned"));
     config.format.lsq_grad_scale = false;
     config.format.step_rate = 10.0;
     rig r;
@@ -415,7 +415,7 @@ static double loss_at(rig *r, size_t at, float value, const float *c) {
 static void test_learned_finite_differences(void) {
     const float c[8] = {0.3f, -1.0f, 0.7f, 2.0f, 0.1f, -0.4f, 1.1f, 0.9f};
     for (int clipped = 0; clipped < 2; clipped++) {
-        fq_qat_config config = qat_of(3, FQ_RANGES_LEARNED);
+        fq_qat_config config = qat_of(3, rig_rule("learned"));
         config.format.lsq_grad_scale = false;
         rig r;
         golden_rig(&r, &config);
@@ -444,7 +444,7 @@ static void test_learned_finite_differences(void) {
 /* A step for each width and channel; only those of the drawn width learn. */
 static void test_learned_rows(void) {
     const fq_network network = rig_network();
-    fq_mqat_config config = mqat_of(&(fq_ints){.n = 3, .v = {2, 32, 4}}, FQ_RANGES_LEARNED);
+    fq_mqat_config config = mqat_of(&(fq_ints){.n = 3, .v = {2, 32, 4}}, rig_rule("learned"));
     config.format.granularity = FQ_PER_CHANNEL;
     rig r;
     rig_init(&r, &network, &fq_robustness_mqat, &config);
@@ -479,7 +479,7 @@ static void test_learned_rows(void) {
  * moves. */
 static void test_learned_foreign_width(void) {
     const fq_network network = rig_network();
-    const fq_qat_config config = qat_of(4, FQ_RANGES_LEARNED);
+    const fq_qat_config config = qat_of(4, rig_rule("learned"));
     const fq_ints own = {.n = 1, .v = {3}};
     rig r;
     rig_init(&r, &network, &fq_robustness_qat, &config);
@@ -499,7 +499,7 @@ static void test_learned_foreign_width(void) {
 }
 
 static void test_learned_step_below_zero(void) {
-    fq_qat_config config = qat_of(3, FQ_RANGES_LEARNED);
+    fq_qat_config config = qat_of(3, rig_rule("learned"));
     rig r;
     golden_rig(&r, &config);
     r.w[rig_tensor(&r, "dense1.weight.step")->offset] = -0.5f;
@@ -516,10 +516,10 @@ static void test_extra_tensors(void) {
     const fq_network network = rig_network();
     fq_model *plain;
     FQ_ASSERT_OK(fq_model_create(&plain, &network, NULL, 0));
-    fq_extra_tensor out[8];
-    fq_mqat_config config = mqat_of(&(fq_ints){.n = 4, .v = {2, 4, 8, 32}}, FQ_RANGES_GAUSS);
+    fq_extra_tensor out[9];
+    fq_mqat_config config = mqat_of(&(fq_ints){.n = 4, .v = {2, 4, 8, 32}}, rig_rule("gauss"));
     CU_ASSERT_EQUAL(fq_robustness_mqat.extra(&config, plain, out, 8), 0);
-    config.format.ranges = FQ_RANGES_LEARNED;
+    config.format.ranges = rig_rule("learned");
     config.format.layers = FQ_LAYERS_FIRST_LAST_8;
     config.activations = (fq_ints){.n = 2, .v = {4, 8}};
     CU_ASSERT_EQUAL(fq_robustness_mqat.extra(&config, plain, out, 8), 6);
@@ -527,15 +527,18 @@ static void test_extra_tensors(void) {
     CU_ASSERT_EQUAL(out[0].count, 1); /* always 8 bits */
     CU_ASSERT_STRING_EQUAL(out[1].name, "conv1.input.range");
     CU_ASSERT_EQUAL(out[1].kind, FQ_RANGE);
-    CU_ASSERT_EQUAL(out[1].count, 2);
+    CU_ASSERT_EQUAL(out[1].count, 3);
     CU_ASSERT_STRING_EQUAL(out[2].name, "dense1.weight.step");
     CU_ASSERT_EQUAL(out[2].count, 3);
     CU_ASSERT_EQUAL(out[2].layer, 2);
     config.format.activation_ranges = FQ_SITE_LEARNED;
-    CU_ASSERT_EQUAL(fq_robustness_mqat.extra(&config, plain, out, 8), 6);
-    CU_ASSERT_STRING_EQUAL(out[3].name, "dense1.input.step");
-    CU_ASSERT_EQUAL(out[3].kind, FQ_STEP);
-    CU_ASSERT_EQUAL(out[3].count, 2);
+    CU_ASSERT_EQUAL(fq_robustness_mqat.extra(&config, plain, out, 9), 9);
+    CU_ASSERT_STRING_EQUAL(out[4].name, "dense1.input.step");
+    CU_ASSERT_EQUAL(out[4].kind, FQ_STEP);
+    CU_ASSERT_EQUAL(out[4].count, 2);
+    CU_ASSERT_STRING_EQUAL(out[5].name, "dense1.input.range");
+    CU_ASSERT_EQUAL(out[5].kind, FQ_RANGE);
+    CU_ASSERT_EQUAL(out[5].count, 2);
     CU_ASSERT_EQUAL(fq_robustness_mqat.extra(&config, plain, out, 2), 2); /* never past the end */
     config.format.activation_ranges = FQ_SITE_BATCH;
     CU_ASSERT_EQUAL(fq_robustness_mqat.extra(&config, plain, out, 8), 3);
@@ -543,7 +546,7 @@ static void test_extra_tensors(void) {
 }
 
 static void test_check(void) {
-    fq_mqat_config config = mqat_of(&(fq_ints){.n = 2, .v = {2, 32}}, FQ_RANGES_GAUSS);
+    fq_mqat_config config = mqat_of(&(fq_ints){.n = 2, .v = {2, 32}}, rig_rule("gauss"));
     FQ_ASSERT_OK(fq_robustness_mqat.check(&config));
     config.weights = (fq_reals){.n = 2, .v = {0.0, 3.0}};
     FQ_ASSERT_OK(fq_robustness_mqat.check(&config));
@@ -569,7 +572,7 @@ static void test_check(void) {
                     "mqat.tied: true takes the widths");
     config.activations.v[0] = 32;
     FQ_ASSERT_OK(fq_robustness_mqat.check(&config));
-    fq_qat_config qat = qat_of(16, FQ_RANGES_GAUSS);
+    fq_qat_config qat = qat_of(16, rig_rule("gauss"));
     FQ_ASSERT_FAILS(fq_robustness_qat.check(&qat), FQ_EINVAL, "qat.bits: 16 is not a width");
 }
 

@@ -245,6 +245,14 @@ static void test_resume(void) {
     CU_ASSERT_EQUAL(s.n_figures, 21);
     CU_ASSERT_EQUAL(s.n_clients, 14);
     CU_ASSERT_EQUAL(s.n_tensors, 7);
+    /* A checkpoint that is ahead of the database, or missing: nothing is thrown away. */
+    FQ_ASSERT_FAILS(fq_store_open(&store, path, 8), FQ_ESTALE, "rounds up to 7");
+    FQ_ASSERT_FAILS(fq_store_open(&store, path, 0), FQ_ESTALE, "no checkpoint");
+    FQ_ASSERT_FAILS(fq_store_open(&store, fq_test_path("gone.db"), 3), FQ_ESTALE, "missing");
+    read_all(path, &s);
+    CU_ASSERT_EQUAL(s.n_rounds, 7);
+    FQ_ASSERT_OK(fq_store_open(&store, path, 1));
+    FQ_ASSERT_OK(fq_store_close(&store));
     FQ_ASSERT_OK(fq_store_open(&store, path, 0));
     FQ_ASSERT_OK(fq_store_close(&store));
     FQ_ASSERT_OK(fq_store_open_read(&store, path));
@@ -253,6 +261,24 @@ static void test_resume(void) {
     FQ_ASSERT_OK(fq_store_close(&store));
     read_all(path, &s);
     CU_ASSERT_EQUAL(s.n_rounds + s.n_figures + s.n_clients + s.n_tensors, 0);
+}
+
+static void test_evaluated_later(void) {
+    const char *path = fq_test_path("later.db");
+    make_database(path, 2);
+    fq_store *store;
+    fq_figure figure = {8, 32, "mse", 0.9, 0.3, 0.001, 8.002};
+    FQ_ASSERT_OK(fq_store_open(&store, path, 2));
+    FQ_ASSERT_OK(fq_store_set_durable(store, true));
+    FQ_ASSERT_OK(fq_store_put_evaluation(store, 2, &figure, 1, NULL, 0));
+    FQ_ASSERT_FAILS(fq_store_put_evaluation(store, 9, &figure, 1, NULL, 0), FQ_EPROTO, path);
+    FQ_ASSERT_OK(fq_store_close(&store));
+    seen s;
+    read_all(path, &s);
+    CU_ASSERT_EQUAL(s.n_rounds, 2);
+    CU_ASSERT_EQUAL(s.n_figures, 3 + 1);
+    CU_ASSERT_EQUAL(s.n_tensors, 1);
+    CU_ASSERT_EQUAL(s.n_clients, 4);
 }
 
 static void test_reader_beside_writer(void) {
@@ -464,6 +490,14 @@ static void test_visitor_ends_visit(void) {
 static void test_documented_queries(void) {
     const char *path = fq_test_path("documented.db");
     make_database(path, 5);
+    fq_store *store;
+    fq_figure figures[] = {{32, 32, "none", 0.8, 0.6, 0, 32},       {8, 32, "mse", 0.79, 0.6, 0.0001, 8.002},
+                           {4, 32, "mse", 0.7, 0.7, 0.01, 4.002},   {2, 32, "mse", 0.4, 1.2, 0.2, 2.002},
+                           {4, 32, "mse*0.5", 0.6, 0.8, 0.02, 4.002}};
+    fq_tensor_figure tensor = {.name = "conv2d1.weight", .count = 64, .low = -1, .high = 1, .histogram = {64}};
+    FQ_ASSERT_OK(fq_store_open(&store, path, 5));
+    FQ_ASSERT_OK(fq_store_put_evaluation(store, 5, figures, 5, &tensor, 1));
+    FQ_ASSERT_OK(fq_store_close(&store));
     fq_cbytes file;
     FQ_ASSERT_OK(fq_file_read(FQ_DOCS "/run-database.md", 1 << 20, &file));
     char *text = calloc(1, file.size + 1);
@@ -531,6 +565,7 @@ int main(void) {
         {"integers of 64 bits and long texts", test_extreme_integers},
         {"a closed database is one file", test_no_files_beside},
         {"a resumed run forgets later rounds", test_resume},
+        {"a round is evaluated later", test_evaluated_later},
         {"a reader works beside a writer", test_reader_beside_writer},
         {"a killed writer leaves whole rounds", test_killed_writer},
         {"strange files are refused", test_strange_files},
