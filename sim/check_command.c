@@ -1,11 +1,11 @@
+#include "sim/commands.h"
+#include "sim/settings.h"
+#include "sim/simulation.h"
+
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
-
-#include "sim/commands.h"
-#include "sim/settings.h"
-#include "sim/simulation.h"
 
 static double mib(size_t bytes) {
     return (double)bytes * 0x1p-20;
@@ -15,27 +15,33 @@ static void print_text(const char *label, const fq_experiment *e, const fq_sim_e
     if (label[0] != '\0')
         printf("run           %s, seed %lld\n", label, (long long)e->head.seed);
     printf("model         %" PRIu64 " parameters\n", s->parameters);
-    printf("clients       %" PRIu64 ", %lld a round, the largest with %" PRIu64 " examples\n", s->clients,
-           (long long)e->train.clients_per_round, s->examples_largest);
-    printf("memory        %.1f MiB of %.0f available: workers %.1f, server %.1f, evaluation %.1f, clients' states %.1f, "
+    printf("clients       %" PRIu64 ", %lld a round, the largest with %" PRIu64 " examples\n",
+           s->clients, (long long)e->train.clients_per_round, s->examples_largest);
+    printf("memory        %.1f MiB of %.0f available: workers %.1f, server %.1f, evaluation %.1f, "
+           "clients' states %.1f, "
            "data %.1f, cohort %.1f, checkpoint %.1f\n",
-           mib(s->total), mib(s->available), mib(s->workers), mib(s->server), mib(s->evaluator), mib(s->client_states),
-           mib(s->dataset_and_partition), mib(s->cohort), mib(s->checkpoint));
-    printf("bytes a round %.3f MiB up, %.3f MiB down\n", (double)s->bytes_up * 0x1p-20, (double)s->bytes_down * 0x1p-20);
+           mib(s->total), mib(s->available), mib(s->workers), mib(s->server), mib(s->evaluator),
+           mib(s->client_states), mib(s->dataset_and_partition), mib(s->cohort),
+           mib(s->checkpoint));
+    printf("bytes a round %.3f MiB up, %.3f MiB down\n", (double)s->bytes_up * 0x1p-20,
+           (double)s->bytes_down * 0x1p-20);
     printf("exact sums    %d bits after the point\n", s->sum_bits);
-    printf("time          %.0f steps a round at %.3f ms, %" PRIu64 " evaluations at %.2f s: about %.0f s in all\n",
-           s->steps_per_round, 1e3 * s->seconds_per_step, s->evaluations, s->seconds_per_evaluation, s->seconds_total);
+    printf("time          %.0f steps a round at %.3f ms, %" PRIu64
+           " evaluations at %.2f s: about %.0f s in all\n",
+           s->steps_per_round, 1e3 * s->seconds_per_step, s->evaluations, s->seconds_per_evaluation,
+           s->seconds_total);
 }
 
 static json_t *to_json(const char *label, const fq_experiment *e, const fq_sim_estimate *s) {
-    return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:f, s:f, s:f, s:f, s:I, s:I}", "label", label,
-                     "seed", (json_int_t)e->head.seed, "parameters", (json_int_t)s->parameters, "clients",
-                     (json_int_t)s->clients, "examples_largest", (json_int_t)s->examples_largest, "bytes_memory",
-                     (json_int_t)s->total, "bytes_available", (json_int_t)s->available, "bytes_up",
-                     (json_int_t)s->bytes_up, "bytes_down", (json_int_t)s->bytes_down, "sum_bits", s->sum_bits,
-                     "steps_per_round", s->steps_per_round, "seconds_per_step", s->seconds_per_step,
-                     "seconds_per_evaluation", s->seconds_per_evaluation, "seconds_total", s->seconds_total, "rounds",
-                     (json_int_t)s->rounds, "evaluations", (json_int_t)s->evaluations);
+    return json_pack(
+        "{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:f, s:f, s:f, s:f, s:I, s:I}", "label",
+        label, "seed", (json_int_t)e->head.seed, "parameters", (json_int_t)s->parameters, "clients",
+        (json_int_t)s->clients, "examples_largest", (json_int_t)s->examples_largest, "bytes_memory",
+        (json_int_t)s->total, "bytes_available", (json_int_t)s->available, "bytes_up",
+        (json_int_t)s->bytes_up, "bytes_down", (json_int_t)s->bytes_down, "sum_bits", s->sum_bits,
+        "steps_per_round", s->steps_per_round, "seconds_per_step", s->seconds_per_step,
+        "seconds_per_evaluation", s->seconds_per_evaluation, "seconds_total", s->seconds_total,
+        "rounds", (json_int_t)s->rounds, "evaluations", (json_int_t)s->evaluations);
 }
 
 /* Check every run of the file; the sum of their times is the last line of a sweep. */

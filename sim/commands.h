@@ -1,4 +1,5 @@
-/* The commands of fedq-sim, one file each. All return an exit code and have printed what is to be said. */
+/* The commands of fedq-sim, one file each. All return an exit code and have printed what is to be
+ * said. */
 #ifndef FQ_SIM_COMMANDS_H
 #define FQ_SIM_COMMANDS_H
 

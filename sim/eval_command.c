@@ -1,14 +1,14 @@
-#include <limits.h>
+#include "base/file.h"
+#include "experiment/experiment.h"
+#include "model/modelfile.h"
+#include "sim/commands.h"
+
 #include <jansson.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-
-#include "base/file.h"
-#include "model/modelfile.h"
-#include "sim/commands.h"
-#include "experiment/experiment.h"
 
 typedef struct evaluation {
     fq_model      *model;
@@ -38,14 +38,18 @@ static fq_status find_files(const char *operand, char model[PATH_MAX], char sett
         snprintf(folder, sizeof folder, "%s/", operand);
         snprintf(model, PATH_MAX, "%s/model.fq", operand);
         if (!fq_file_exists(model))
-            return fq_fail(FQ_EIO, "%s holds no model.fq; has the run ended? `fedq-sim run FILE --resume` goes on with it",
+            return fq_fail(FQ_EIO,
+                           "%s holds no model.fq; has the run ended? `fedq-sim run FILE --resume` "
+                           "goes on with it",
                            operand);
     } else {
         const char *slash = strrchr(operand, '/');
-        snprintf(folder, sizeof folder, "%.*s", slash == NULL ? 0 : (int)(slash - operand) + 1, operand);
+        snprintf(folder, sizeof folder, "%.*s", slash == NULL ? 0 : (int)(slash - operand) + 1,
+                 operand);
         snprintf(model, PATH_MAX, "%s", operand);
     }
-    if (snprintf(settings, PATH_MAX, "%ssettings.yaml", folder) >= PATH_MAX || !fq_file_exists(settings))
+    if (snprintf(settings, PATH_MAX, "%ssettings.yaml", folder) >= PATH_MAX ||
+        !fq_file_exists(settings))
         settings[0] = '\0';
     return FQ_OK;
 }
@@ -85,7 +89,8 @@ static fq_status load_settings(const fq_cli *cli, evaluation *eval, const char *
     if (settings[0] != '\0')
         FQ_TRY(fq_document_read(&eval->document, settings));
     else
-        FQ_TRY(fq_document_parse(&eval->document, "defaults", (fq_cbytes){(const unsigned char *)"", 0}));
+        FQ_TRY(fq_document_parse(&eval->document, "defaults",
+                                 (fq_cbytes){(const unsigned char *)"", 0}));
     fq_document *document = eval->document;
     if (settings[0] == '\0' && eval->from.dataset[0] != '\0')
         FQ_TRY(set_text(document, "data.set", eval->from.dataset));
@@ -95,7 +100,8 @@ static fq_status load_settings(const fq_cli *cli, evaluation *eval, const char *
         FQ_TRY(set_text(document, "data.set", data));
         FQ_TRY(set_text(document, "data.path", "''"));
     }
-    static const char *const lists[][2] = {{"weights", "evaluate.weights"}, {"activations", "evaluate.activations"},
+    static const char *const lists[][2] = {{"weights", "evaluate.weights"},
+                                           {"activations", "evaluate.activations"},
                                            {"ranges", "evaluate.ranges"}};
     for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++)
         if (fq_cli_has(cli, lists[i][0]))
@@ -103,7 +109,9 @@ static fq_status load_settings(const fq_cli *cli, evaluation *eval, const char *
     for (size_t i = 0; i < fq_cli_count(cli, "set"); i++) {
         const char *assignment = fq_cli_nth(cli, "set", i);
         if (strncmp(assignment, "data.", 5) != 0 && strncmp(assignment, "evaluate.", 9) != 0)
-            return fq_fail(FQ_EINVAL, "--set %s: an evaluation has settings under data and evaluate only", assignment);
+            return fq_fail(FQ_EINVAL,
+                           "--set %s: an evaluation has settings under data and evaluate only",
+                           assignment);
         FQ_TRY(fq_document_set(document, assignment));
     }
     eval->experiment = malloc(sizeof *eval->experiment);
@@ -117,10 +125,12 @@ static fq_status check_fit(const evaluation *eval) {
     fq_shape          data = fq_dataset_shape(eval->dataset), model = network->input;
     if (data.c != model.c || data.h != model.h || data.w != model.w)
         return fq_fail(FQ_EINVAL, "%s has examples of %ux%ux%u; the model takes %ux%ux%u",
-                       fq_dataset_name(eval->dataset), data.c, data.h, data.w, model.c, model.h, model.w);
+                       fq_dataset_name(eval->dataset), data.c, data.h, data.w, model.c, model.h,
+                       model.w);
     if (fq_dataset_classes(eval->dataset) > network->n_classes)
-        return fq_fail(FQ_EINVAL, "%s has %u classes; the model knows %u", fq_dataset_name(eval->dataset),
-                       fq_dataset_classes(eval->dataset), network->n_classes);
+        return fq_fail(FQ_EINVAL, "%s has %u classes; the model knows %u",
+                       fq_dataset_name(eval->dataset), fq_dataset_classes(eval->dataset),
+                       network->n_classes);
     return FQ_OK;
 }
 
@@ -131,8 +141,8 @@ static fq_status evaluate(evaluation *eval, size_t workers) {
     FQ_TRY(check_fit(eval));
     FQ_TRY(fq_partition_create(&eval->partition, eval->dataset, &e->data, seed));
     FQ_TRY(fq_pool_create(&eval->pool, workers));
-    FQ_TRY(fq_evaluator_create(&eval->evaluator, eval->model, eval->dataset, eval->partition, &e->evaluate, seed,
-                               eval->pool));
+    FQ_TRY(fq_evaluator_create(&eval->evaluator, eval->model, eval->dataset, eval->partition,
+                               &e->evaluate, seed, eval->pool));
     eval->n = fq_evaluator_count(eval->evaluator);
     return fq_evaluator_run(eval->evaluator, eval->w, eval->figures);
 }
@@ -145,15 +155,15 @@ static void print_bits(char out[16], int bits) {
 }
 
 static void print_text(const evaluation *eval) {
-    printf("%-8s %-12s %-10s %9s %9s %12s %10s\n", "weights", "activations", "ranges", "accuracy", "loss", "noise",
-           "bits/value");
+    printf("%-8s %-12s %-16s %9s %9s %12s %10s\n", "weights", "activations", "ranges", "accuracy",
+           "loss", "noise", "bits/value");
     for (size_t i = 0; i < eval->n; i++) {
         const fq_figure *f = &eval->figures[i];
         char             weights[16], activations[16];
         print_bits(weights, f->weight_bits);
         print_bits(activations, f->activation_bits);
-        printf("%-8s %-12s %-10s %8.2f%% %9.4f %12.3e %10.4f\n", weights, activations, f->rule, 100.0 * f->accuracy,
-               f->loss, f->noise, f->step_bits);
+        printf("%-8s %-12s %-16s %8.2f%% %9.4f %12.3e %10.4f\n", weights, activations, f->rule,
+               100.0 * f->accuracy, f->loss, f->noise, f->step_bits);
     }
 }
 
@@ -161,14 +171,16 @@ static void print_json(const evaluation *eval) {
     json_t *figures = json_array();
     for (size_t i = 0; i < eval->n; i++) {
         const fq_figure *f = &eval->figures[i];
-        json_array_append_new(figures, json_pack("{s:i, s:i, s:s, s:f, s:f, s:f, s:f}", "weights", f->weight_bits,
-                                                 "activations", f->activation_bits, "ranges", f->rule, "accuracy",
-                                                 f->accuracy, "loss", f->loss, "noise", f->noise, "bits_per_value",
-                                                 f->step_bits));
+        json_array_append_new(figures,
+                              json_pack("{s:i, s:i, s:s, s:f, s:f, s:f, s:f}", "weights",
+                                        f->weight_bits, "activations", f->activation_bits, "ranges",
+                                        f->rule, "accuracy", f->accuracy, "loss", f->loss, "noise",
+                                        f->noise, "bits_per_value", f->step_bits));
     }
-    json_t *root = json_pack("{s:s, s:I, s:s, s:o}", "data", fq_dataset_name(eval->dataset), "test_examples",
-                             (json_int_t)fq_dataset_test_count(eval->dataset), "granularity",
-                             fq_granularity_names[eval->experiment->evaluate.granularity], "figures", figures);
+    json_t *root =
+        json_pack("{s:s, s:I, s:s, s:o}", "data", fq_dataset_name(eval->dataset), "test_examples",
+                  (json_int_t)fq_dataset_test_count(eval->dataset), "granularity",
+                  fq_granularity_names[eval->experiment->evaluate.granularity], "figures", figures);
     json_dumpf(root, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(15));
     putchar('\n');
     json_decref(root);

@@ -1,8 +1,8 @@
 #include "sim/link.h"
 
-#include <stdlib.h>
-
 #include "wire/codec.h"
+
+#include <stdlib.h>
 
 const char *const fq_transport_names[] = {"direct", "loopback", NULL};
 
@@ -19,16 +19,18 @@ struct fq_link {
     const fq_server_settings *settings;
     size_t                    size, n_down, workers;
     fq_blocks                 upload_blocks, download_blocks;
-    fq_plan                   plan;        /* of the open round, as the server made it */
+    fq_plan                   plan; /* of the open round, as the server made it */
     uint64_t                  model_bytes;
-    fq_buffer                 model;       /* loopback: the message */
-    endpoint                 *endpoints;   /* [workers], loopback only */
+    fq_buffer                 model;     /* loopback: the message */
+    endpoint                 *endpoints; /* [workers], loopback only */
 };
 
 static fq_status create_endpoints(fq_link *link) {
     const fq_coding *up = &link->recipe->upload, *down = &link->settings->download;
-    size_t up_bytes = fq_quantize_arena_bytes(up->quantizer, up->bits, up->zstd, link->size, link->upload_blocks.n);
-    size_t down_bytes = fq_quantize_arena_bytes(down->quantizer, down->bits, down->zstd, link->size, link->download_blocks.n);
+    size_t up_bytes = fq_quantize_arena_bytes(up->quantizer, up->bits, up->zstd, link->size,
+                                              link->upload_blocks.n);
+    size_t down_bytes = fq_quantize_arena_bytes(down->quantizer, down->bits, down->zstd, link->size,
+                                                link->download_blocks.n);
     size_t vectors = 1 + link->n_down, most = vectors * down_bytes;
     if (most < link->recipe->algorithm->n_up * up_bytes)
         most = link->recipe->algorithm->n_up * up_bytes;
@@ -40,13 +42,15 @@ static fq_status create_endpoints(fq_link *link) {
         FQ_TRY(fq_arena_init(&end->arena, fq_decode_arena_bytes(most) + down_bytes));
         end->vectors = calloc(vectors * link->size, sizeof *end->vectors);
         if (end->vectors == NULL)
-            return fq_fail(FQ_ENOMEM, "no memory for an endpoint of %zu values", vectors * link->size);
+            return fq_fail(FQ_ENOMEM, "no memory for an endpoint of %zu values",
+                           vectors * link->size);
     }
     return FQ_OK;
 }
 
-fq_status fq_link_create(fq_link **out, fq_transport transport, const fq_model *model, const fq_recipe *recipe,
-                         const fq_server_settings *settings, size_t workers) {
+fq_status fq_link_create(fq_link **out, fq_transport transport, const fq_model *model,
+                         const fq_recipe *recipe, const fq_server_settings *settings,
+                         size_t workers) {
     *out = NULL;
     fq_link *link = calloc(1, sizeof *link);
     if (link == NULL)
@@ -113,15 +117,18 @@ fq_status fq_link_receive(fq_link *link, size_t worker, fq_plan *plan) {
                                   .n_vectors = link->n_down,
                                   .limits = &link->settings->limits};
     fq_arena_reset(&end->arena);
-    FQ_TRY(fq_decode_model((fq_cbytes){link->model.data, link->model.size}, &expected, &end->arena, &plan->round, packed));
+    FQ_TRY(fq_decode_model((fq_cbytes){link->model.data, link->model.size}, &expected, &end->arena,
+                           &plan->round, packed));
     for (size_t v = 0; v < 1 + link->n_down; v++)
-        FQ_TRY(fq_dequantize(&packed[v], link->download_blocks, &end->arena, end->vectors + v * link->size));
+        FQ_TRY(fq_dequantize(&packed[v], link->download_blocks, &end->arena,
+                             end->vectors + v * link->size));
     plan->w = end->vectors;
     plan->server_vectors = link->n_down == 0 ? NULL : end->vectors + link->size;
     return FQ_OK;
 }
 
-fq_status fq_link_send(fq_link *link, size_t worker, const fq_update *update, fq_update *arrived, uint64_t *bytes) {
+fq_status fq_link_send(fq_link *link, size_t worker, const fq_update *update, fq_update *arrived,
+                       uint64_t *bytes) {
     size_t block = link->recipe->upload.block;
     *bytes = fq_update_bytes(update, block);
     *arrived = *update;
@@ -136,5 +143,6 @@ fq_status fq_link_send(fq_link *link, size_t worker, const fq_update *update, fq
     end->bytes.size = 0;
     FQ_TRY(fq_encode_update(update, block, &end->bytes));
     fq_arena_reset(&end->arena);
-    return fq_decode_update((fq_cbytes){end->bytes.data, end->bytes.size}, &expected, &end->arena, arrived);
+    return fq_decode_update((fq_cbytes){end->bytes.data, end->bytes.size}, &expected, &end->arena,
+                            arrived);
 }

@@ -1,11 +1,11 @@
+#include "experiment/experiment.h"
+#include "math/gemm.h"
+#include "sim/commands.h"
+
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include "experiment/experiment.h"
-#include "math/gemm.h"
-#include "sim/commands.h"
 
 /* One line of a listing. */
 typedef struct entry {
@@ -67,9 +67,9 @@ static void list_kernels(listing *out) {
     for (size_t i = 0; fq_kernel_names[i] != NULL; i++) {
         const fq_kernels *row = fq_kernels_find(fq_kernel_names[i]);
         add(out, fq_kernel_names[i],
-            row == NULL                ? "not for this processor"
+            row == NULL               ? "not for this processor"
             : row == fq_kernels_get() ? "in use"
-                                       : "runs on this processor",
+                                      : "runs on this processor",
             NULL);
     }
     add(out, "BLIS", fq_gemm_kernel(), NULL);
@@ -79,9 +79,9 @@ static const struct kind {
     const char *name;
     void (*list)(listing *out);
 } kinds[] = {
-    {"models", list_models},         {"datasets", list_datasets},       {"algorithms", list_algorithms},
-    {"robustness", list_robustness}, {"ranges", list_ranges},           {"quantizers", list_quantizers},
-    {"aggregators", list_aggregators}, {"layers", list_layers},         {"kernels", list_kernels},
+    {"models", list_models},           {"datasets", list_datasets}, {"algorithms", list_algorithms},
+    {"robustness", list_robustness},   {"ranges", list_ranges},     {"quantizers", list_quantizers},
+    {"aggregators", list_aggregators}, {"layers", list_layers},     {"kernels", list_kernels},
 };
 enum { N_KINDS = sizeof kinds / sizeof kinds[0] };
 
@@ -146,7 +146,8 @@ int fq_sim_list_command(const fq_cli *cli, const char *command_line) {
         size_t used = strlen(known);
         snprintf(known + used, sizeof known - used, "%s%s", i == 0 ? "" : ", ", names[i]);
     }
-    (void)fq_fail(FQ_EINVAL, "'%s' is unknown%s%s%s; known: %s", wanted, nearest == NULL ? "" : "; did you mean '",
-                  nearest == NULL ? "" : nearest, nearest == NULL ? "" : "'?", known);
+    (void)fq_fail(FQ_EINVAL, "'%s' is unknown%s%s%s; known: %s", wanted,
+                  nearest == NULL ? "" : "; did you mean '", nearest == NULL ? "" : nearest,
+                  nearest == NULL ? "" : "'?", known);
     return fq_cli_wrong(cli, stderr);
 }

@@ -1,50 +1,62 @@
 /* fedq-sim: federated experiments on one machine. */
-#include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
 #include "base/cli.h"
 #include "math/gemm.h"
 #include "math/kernels.h"
 #include "sim/commands.h"
 #include "sim/simulation.h"
 
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
 static const fq_option run_options[] = {
     {"set", 's', "KEY=VALUE", true, "Override a setting, train.rounds=20; may be repeated"},
     {"seed", 0, "N", false, "Override the seed"},
-    {"workers", 'j', "N", false, "Worker threads; default: one per processor. Changes nothing but the time"},
-    {"out", 'o', "DIR", false, "Folder of the run; default: runs/NAME-SEED, or runs/NAME for a sweep"},
+    {"workers", 'j', "N", false,
+     "Worker threads; default: one per processor. Changes nothing but the time"},
+    {"out", 'o', "DIR", false,
+     "Folder of the run; default: runs/NAME-SEED, or runs/NAME for a sweep"},
     {"resume", 0, NULL, false, "Go on with the run in that folder where it stopped"},
     {"force", 'f', NULL, false, "Replace the run in that folder"},
     {"transport", 't', "NAME", false,
-     "direct, or loopback: every message is made into bytes and read back, as a network would carry it. The same result"},
+     "direct, or loopback: every message is made into bytes and read back, as a network would "
+     "carry it. The same result"},
     {"csv", 0, "FILE", false, "Also write all figures as CSV"},
     {"quiet", 'q', NULL, false, "No progress"},
     {0},
 };
 static const fq_example run_examples[] = {
-    {"fedq-sim run sim/experiments/demo.yaml", "Run an experiment and print accuracy by method and bit-width"},
-    {"fedq-sim run exp.yaml --set train.rounds=20 --seed 7 --out runs/try", "The same, shorter, with another seed"},
-    {"fedq-sim run exp.yaml --resume", "Go on after an interruption; the result is the same to the bit"},
+    {"fedq-sim run sim/experiments/demo.yaml",
+     "Run an experiment and print accuracy by method and bit-width"},
+    {"fedq-sim run exp.yaml --set train.rounds=20 --seed 7 --out runs/try",
+     "The same, shorter, with another seed"},
+    {"fedq-sim run exp.yaml --resume",
+     "Go on after an interruption; the result is the same to the bit"},
     {0},
 };
 static const char *const run_description[] = {
-    "Runs the experiment of a settings file: every round a cohort of virtual clients trains, the server combines what "
+    "Runs the experiment of a settings file: every round a cohort of virtual clients trains, the "
+    "server combines what "
     "they return, and the model is evaluated in float and at each bit-width.",
-    "The folder of a run holds settings.yaml (resolved), run.db (all figures, SQLite), checkpoint.fq (written after each "
-    "round), model.fq (the final model) and report.html. A file with a `sweep:` section gives one such folder for each "
+    "The folder of a run holds settings.yaml (resolved), run.db (all figures, SQLite), "
+    "checkpoint.fq (written after each "
+    "round), model.fq (the final model) and report.html. A file with a `sweep:` section gives one "
+    "such folder for each "
     "of its runs, and a report over all of them.",
-    "The result is a function of settings and seed: the same model.fq, byte for byte, for any number of workers, "
+    "The result is a function of settings and seed: the same model.fq, byte for byte, for any "
+    "number of workers, "
     "interrupted or not. Its SHA-256 is printed at the end.",
     NULL,
 };
 
 static const fq_option eval_options[] = {
     {"data", 'd', "SET", false, "Data set; default: the one that the model was trained on"},
-    {"weights", 'w', "BITS", false, "Bit-widths of the weights, 32 for float; default: 32,8,6,5,4,3,2"},
+    {"weights", 'w', "BITS", false,
+     "Bit-widths of the weights, 32 for float; default: 32,8,6,5,4,3,2"},
     {"activations", 'a', "BITS", false, "Bit-widths of the activations; default: 32"},
-    {"ranges", 'r', "RULES", false, "Range rules of the weights: mse, minmax, percentile, gauss; default: mse"},
+    {"ranges", 'r', "RULES", false,
+     "Range rules of the weights (`fedq-sim list ranges`); default: mse"},
     {"set", 's', "KEY=VALUE", true, "Override any setting under data or evaluate"},
     {"workers", 'j', "N", false, "Worker threads; default: one per processor"},
     {0},
@@ -55,7 +67,8 @@ static const fq_example eval_examples[] = {
     {0},
 };
 static const char *const eval_description[] = {
-    "Evaluates a model in float and at each bit-width on the test part of its data set. The operand is a run's folder or "
+    "Evaluates a model in float and at each bit-width on the test part of its data set. The "
+    "operand is a run's folder or "
     "a model file.",
     NULL,
 };
@@ -70,8 +83,10 @@ static const fq_example report_examples[] = {
     {0},
 };
 static const char *const report_description[] = {
-    "Makes one self-contained page from any number of runs, finished or not: accuracy by round, by bit-width and by bytes "
-    "sent, with the spread over seeds; weight histograms; settings. A sweep's folder stands for all its runs.",
+    "Makes one self-contained page from any number of runs, finished or not: accuracy by round, by "
+    "bit-width and by bytes "
+    "sent, with the spread over seeds; weight histograms; settings. A sweep's folder stands for "
+    "all its runs.",
     NULL,
 };
 
@@ -82,32 +97,40 @@ static const fq_option check_options[] = {
     {0},
 };
 static const char *const check_description[] = {
-    "Checks an experiment without running it: settings, data files, model, memory, bytes on the wire, room in the exact "
+    "Checks an experiment without running it: settings, data files, model, memory, bytes on the "
+    "wire, room in the exact "
     "sums, and the time that it will take (from a few measured steps).",
     NULL,
 };
 
-static const fq_option list_options[] = {{0}};
+static const fq_option   list_options[] = {{0}};
 static const char *const list_description[] = {
-    "Lists what settings can name. KIND is one of models, datasets, algorithms, robustness, ranges, quantizers, "
+    "Lists what settings can name. KIND is one of models, datasets, algorithms, robustness, "
+    "ranges, quantizers, "
     "aggregators, layers, kernels; `settings` prints docs/settings.md.",
     NULL,
 };
 
 static const fq_command commands[] = {
     {"run", "FILE.yaml", "Run an experiment", run_description, run_options, run_examples},
-    {"eval", "RUN_OR_MODEL", "Evaluate a model at many bit-widths", eval_description, eval_options, eval_examples},
-    {"report", "RUN...", "Make a report from runs", report_description, report_options, report_examples},
-    {"check", "FILE.yaml", "Check an experiment, its memory and time", check_description, check_options, NULL},
+    {"eval", "RUN_OR_MODEL", "Evaluate a model at many bit-widths", eval_description, eval_options,
+     eval_examples},
+    {"report", "RUN...", "Make a report from runs", report_description, report_options,
+     report_examples},
+    {"check", "FILE.yaml", "Check an experiment, its memory and time", check_description,
+     check_options, NULL},
     {"list", "KIND", "List what settings can name", list_description, list_options, NULL},
     {0},
 };
-static fq_sim_command *const functions[] = {fq_sim_run_command, fq_sim_eval_command, fq_sim_report_command,
-                                            fq_sim_check_command, fq_sim_list_command};
+static fq_sim_command *const functions[] = {fq_sim_run_command, fq_sim_eval_command,
+                                            fq_sim_report_command, fq_sim_check_command,
+                                            fq_sim_list_command};
 
-static const fq_option program_options[] = {{"json", 0, NULL, false, "Print results as JSON, in place of text"}, {0}};
+static const fq_option program_options[] = {
+    {"json", 0, NULL, false, "Print results as JSON, in place of text"}, {0}};
 static const char *const program_description[] = {
-    "fedq trains neural networks by federated averaging so that one model stays accurate at every bit-width. fedq-sim "
+    "fedq trains neural networks by federated averaging so that one model stays accurate at every "
+    "bit-width. fedq-sim "
     "simulates the clients on this machine.",
     NULL,
 };
@@ -123,7 +146,8 @@ static const char *const exit_status[] = {
     "2\tWrong usage or wrong settings",
     NULL,
 };
-static const fq_manual_section sections[] = {{"EXIT STATUS", exit_status}, {"ENVIRONMENT", environment}, {0}};
+static const fq_manual_section sections[] = {
+    {"EXIT STATUS", exit_status}, {"ENVIRONMENT", environment}, {0}};
 
 static const fq_program program = {.name = "fedq-sim",
                                    .version = FQ_VERSION,
@@ -160,7 +184,8 @@ static void catch_signals(void) {
     sigemptyset(&action.sa_mask);
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
-    signal(SIGPIPE, SIG_IGN); /* writing to a reader that left, or past a file-size limit, is an error that we report */
+    signal(SIGPIPE, SIG_IGN); /* writing to a reader that left, or past a file-size limit, is an
+                                 error that we report */
     signal(SIGXFSZ, SIG_IGN);
 }
 
@@ -183,7 +208,8 @@ static int print_version(int argc, char **argv) {
     for (int i = 1; i < argc; i++)
         json |= strcmp(argv[i], "--json") == 0;
     if (json) {
-        printf("{\"program\": \"%s\", \"version\": \"%s\", \"build\": \"%s\", \"kernels\": \"%s\", \"blis\": \"%s\"}\n",
+        printf("{\"program\": \"%s\", \"version\": \"%s\", \"build\": \"%s\", \"kernels\": \"%s\", "
+               "\"blis\": \"%s\"}\n",
                program.name, program.version, FQ_BUILD, fq_kernels_get()->name, fq_gemm_kernel());
         return FQ_EXIT_OK;
     }

@@ -1,14 +1,14 @@
 #include "sim/output.h"
 
+#include "base/file.h"
+#include "report/report.h"
+
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#include "base/file.h"
-#include "report/report.h"
 
 typedef fq_status part_function(const fq_report *report, fq_buffer *out);
 
@@ -46,7 +46,8 @@ fq_status fq_sim_output_check(const fq_cli *cli) {
     if (path == NULL)
         return FQ_OK;
     const char *slash = strrchr(path, '/');
-    if (slash != NULL && snprintf(folder, sizeof folder, "%.*s", (int)(slash - path) + 1, path) >= PATH_MAX)
+    if (slash != NULL &&
+        snprintf(folder, sizeof folder, "%.*s", (int)(slash - path) + 1, path) >= PATH_MAX)
         return fq_fail(FQ_EINVAL, "--csv: path too long");
     if (stat(path, &info) == 0 && !S_ISREG(info.st_mode))
         return fq_fail(FQ_EIO, "--csv: %s is there and is not a regular file", path);

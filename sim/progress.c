@@ -54,7 +54,8 @@ static unsigned terminal_width(void) {
     return 80;
 }
 
-void fq_progress_round(fq_progress *progress, uint32_t round, double loss, const fq_figure *figures, size_t n) {
+void fq_progress_round(fq_progress *progress, uint32_t round, double loss, const fq_figure *figures,
+                       size_t n) {
     if (progress->quiet)
         return;
     if (n > 0)
@@ -70,11 +71,11 @@ void fq_progress_round(fq_progress *progress, uint32_t round, double loss, const
     if (progress->float_accuracy >= 0.0)
         snprintf(accuracy, sizeof accuracy, "  float %.1f %%", 100.0 * progress->float_accuracy);
     if (progress->low_bits > 0)
-        snprintf(accuracy + strlen(accuracy), sizeof accuracy - strlen(accuracy), "  %d bits %.1f %%",
-                 progress->low_bits, 100.0 * progress->low_accuracy);
+        snprintf(accuracy + strlen(accuracy), sizeof accuracy - strlen(accuracy),
+                 "  %d bits %.1f %%", progress->low_bits, 100.0 * progress->low_accuracy);
     if (!progress->terminal) {
-        fprintf(stderr, "%s: round %u/%u  loss %.4f%s  %.1f rounds/s  %s left\n", progress->title, round,
-                progress->rounds, loss, accuracy, per_second, left);
+        fprintf(stderr, "%s: round %u/%u  loss %.4f%s  %.1f rounds/s  %s left\n", progress->title,
+                round, progress->rounds, loss, accuracy, per_second, left);
         return;
     }
     enum { BAR = 20 };
@@ -83,8 +84,8 @@ void fq_progress_round(fq_progress *progress, uint32_t round, double loss, const
     for (unsigned i = 0; i < BAR; i++)
         bar[i] = i < filled ? '#' : '.';
     bar[BAR] = '\0';
-    snprintf(line, sizeof line, "%s [%s] %u/%u  %.1f rounds/s  %s left  loss %.3f%s", progress->title, bar, round,
-             progress->rounds, per_second, left, loss, accuracy);
+    snprintf(line, sizeof line, "%s [%s] %u/%u  %.1f rounds/s  %s left  loss %.3f%s",
+             progress->title, bar, round, progress->rounds, per_second, left, loss, accuracy);
     fprintf(stderr, "\r\033[K%.*s", (int)terminal_width() - 1, line);
     fflush(stderr);
 }

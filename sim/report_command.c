@@ -1,13 +1,13 @@
+#include "base/file.h"
+#include "sim/commands.h"
+#include "sim/output.h"
+
 #include <dirent.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-
-#include "base/file.h"
-#include "sim/commands.h"
-#include "sim/output.h"
 
 typedef struct folder_list {
     size_t n, capacity;
@@ -20,7 +20,8 @@ static bool has(const folder_list *list, const char *path) {
     if (stat(path, &wanted) != 0)
         return false;
     for (size_t i = 0; i < list->n; i++)
-        if (stat(list->v[i], &other) == 0 && other.st_dev == wanted.st_dev && other.st_ino == wanted.st_ino)
+        if (stat(list->v[i], &other) == 0 && other.st_dev == wanted.st_dev &&
+            other.st_ino == wanted.st_ino)
             return true;
     return false;
 }
@@ -45,7 +46,8 @@ static fq_status append(folder_list *list, const char *path) {
 
 static bool holds_run(const char *folder) {
     char path[PATH_MAX];
-    return snprintf(path, sizeof path, "%s/run.db", folder) < (int)sizeof path && fq_file_exists(path);
+    return snprintf(path, sizeof path, "%s/run.db", folder) < (int)sizeof path &&
+           fq_file_exists(path);
 }
 
 /* A run's folder, or a sweep's: then all runs in it, by name. */
@@ -58,7 +60,8 @@ static fq_status add_operand(folder_list *list, const char *operand) {
     fq_status       status = FQ_OK;
     for (int i = 0; i < n; i++) {
         char path[PATH_MAX];
-        bool fits = snprintf(path, sizeof path, "%s/%s", operand, entries[i]->d_name) < (int)sizeof path;
+        bool fits =
+            snprintf(path, sizeof path, "%s/%s", operand, entries[i]->d_name) < (int)sizeof path;
         bool self = strcmp(entries[i]->d_name, ".") == 0 || strcmp(entries[i]->d_name, "..") == 0;
         if (status == FQ_OK && fits && !self && holds_run(path))
             status = append(list, path);
@@ -66,7 +69,8 @@ static fq_status add_operand(folder_list *list, const char *operand) {
     }
     free(entries);
     if (status == FQ_OK && list->n == before)
-        return fq_fail(FQ_EIO, "%s holds no run (a folder with run.db, or folders with one)", operand);
+        return fq_fail(FQ_EIO, "%s holds no run (a folder with run.db, or folders with one)",
+                       operand);
     return status;
 }
 

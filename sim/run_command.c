@@ -1,12 +1,12 @@
-#include <limits.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
 #include "sim/commands.h"
 #include "sim/output.h"
 #include "sim/settings.h"
 #include "sim/simulation.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 typedef struct run_job {
     const fq_cli  *cli;
@@ -17,9 +17,9 @@ typedef struct run_job {
     fq_experiment *experiment;
     fq_progress    progress;
     fq_transport   transport;
-    char           folder[PATH_MAX];  /* of the run, or of the whole sweep */
-    char         (*folders)[PATH_MAX];/* [sweep.n] */
-    fq_sim_result *results;           /* [sweep.n] */
+    char           folder[PATH_MAX]; /* of the run, or of the whole sweep */
+    char (*folders)[PATH_MAX];       /* [sweep.n] */
+    fq_sim_result *results;          /* [sweep.n] */
 } run_job;
 
 static bool is_sweep(const run_job *job) {
@@ -53,15 +53,20 @@ static fq_status name_folders(run_job *job) {
             FQ_TRY(fq_sim_check_folder(job->folders[i]));
         for (size_t k = 0; k < i; k++)
             if (strcmp(job->folders[k], job->folders[i]) == 0)
-                return fq_fail(FQ_EINVAL, "two runs of the sweep would share the folder %s; give them names under "
-                                          "sweep.variants", job->folders[i]);
+                return fq_fail(
+                    FQ_EINVAL,
+                    "two runs of the sweep would share the folder %s; give them names under "
+                    "sweep.variants",
+                    job->folders[i]);
     }
     return FQ_OK;
 }
 
 static fq_status run_all(run_job *job) {
     const fq_cli  *cli = job->cli;
-    fq_sim_options options = {.pool = job->pool, .command = job->command_line, .progress = &job->progress,
+    fq_sim_options options = {.pool = job->pool,
+                              .command = job->command_line,
+                              .progress = &job->progress,
                               .transport = job->transport};
     if (fq_cli_has(cli, "resume"))
         options.existing = FQ_EXISTING_RESUME;
@@ -96,8 +101,10 @@ static fq_status report(run_job *job) {
     free(folders);
     for (size_t i = 0; i < job->sweep.n; i++)
         if (job->results[i].n_unapplied > 0)
-            fprintf(stderr, "fedq-sim run: warning: %s: in %u of %u rounds fewer updates than aggregate.min_clients were "
-                            "accepted, and the model stayed as it was\n",
+            fprintf(stderr,
+                    "fedq-sim run: warning: %s: in %u of %u rounds fewer updates than "
+                    "aggregate.min_clients were "
+                    "accepted, and the model stayed as it was\n",
                     job->folders[i], job->results[i].n_unapplied, job->results[i].rounds);
     if (status != FQ_OK || fq_cli_has(job->cli, "json"))
         return status;
@@ -112,7 +119,8 @@ static fq_status report(run_job *job) {
 
 /* A word as a shell takes it. */
 static void print_quoted(const char *word) {
-    static const char safe[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+=./,:@%";
+    static const char safe[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+=./,:@%";
     if (word[0] != '\0' && word[strspn(word, safe)] == '\0') {
         fputs(word, stderr);
         return;
@@ -126,7 +134,8 @@ static void print_quoted(const char *word) {
 /* What to type to go on: the command as it was, with --resume in place of --force. */
 static void explain_resume(const run_job *job) {
     const fq_cli *cli = job->cli;
-    fprintf(stderr, "fedq-sim run: %s; all rounds so far are saved; go on with: fedq-sim run ", fq_status_text());
+    fprintf(stderr, "fedq-sim run: %s; all rounds so far are saved; go on with: fedq-sim run ",
+            fq_status_text());
     print_quoted(cli->operands[0]);
     for (size_t i = 0; i < cli->n_values; i++) {
         const fq_cli_value *value = &cli->values[i];
@@ -148,8 +157,8 @@ static fq_status read_transport(const fq_cli *cli, fq_transport *out) {
         if (strcmp(wanted, fq_transport_names[i]) == 0)
             return FQ_OK;
     }
-    return fq_fail(FQ_EINVAL, "--transport: '%s' is unknown; known: %s, %s", wanted, fq_transport_names[0],
-                   fq_transport_names[1]);
+    return fq_fail(FQ_EINVAL, "--transport: '%s' is unknown; known: %s, %s", wanted,
+                   fq_transport_names[0], fq_transport_names[1]);
 }
 
 static int run(run_job *job) {

@@ -9,7 +9,8 @@ static fq_status set_seed(uint64_t seed, fq_document *document) {
         return FQ_OK;
     const fq_node *sweep = fq_node_find(fq_document_root(document), "sweep");
     bool           swept = fq_node_find(sweep, "seed") != NULL;
-    snprintf(assignment, sizeof assignment, swept ? "sweep.seed=[%" PRIu64 "]" : "seed=%" PRIu64, seed);
+    snprintf(assignment, sizeof assignment, swept ? "sweep.seed=[%" PRIu64 "]" : "seed=%" PRIu64,
+             seed);
     return fq_document_set(document, assignment);
 }
 
@@ -18,7 +19,8 @@ fq_status fq_sim_seed(const fq_cli *cli, uint64_t *seed) {
     return fq_cli_u64(cli, "seed", 0, (uint64_t)9e15, seed);
 }
 
-fq_status fq_sim_load_sweep(const fq_cli *cli, uint64_t seed, fq_document **document, fq_sweep *sweep) {
+fq_status fq_sim_load_sweep(const fq_cli *cli, uint64_t seed, fq_document **document,
+                            fq_sweep *sweep) {
     FQ_TRY(fq_document_read(document, cli->operands[0]));
     for (size_t i = 0; i < fq_cli_count(cli, "set"); i++)
         FQ_TRY(fq_document_set(*document, fq_cli_nth(cli, "set", i)));

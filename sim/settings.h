@@ -10,8 +10,10 @@
 /* --seed, or FQ_SIM_NO_SEED. FQ_EINVAL is for fq_cli_wrong. */
 FQ_MUST_CHECK fq_status fq_sim_seed(const fq_cli *cli, uint64_t *seed);
 
-/* Read operand 0, apply the overrides, expand the sweep, and check the settings of every run before any
- * starts. A seed replaces that of the file, or a sweep over seeds. FQ_EIO: the file cannot be read. */
-FQ_MUST_CHECK fq_status fq_sim_load_sweep(const fq_cli *cli, uint64_t seed, fq_document **document, fq_sweep *sweep);
+/* Read operand 0, apply the overrides, expand the sweep, and check the settings of every run before
+ * any starts. A seed replaces that of the file, or a sweep over seeds. FQ_EIO: the file cannot be
+ * read. */
+FQ_MUST_CHECK fq_status fq_sim_load_sweep(const fq_cli *cli, uint64_t seed, fq_document **document,
+                                          fq_sweep *sweep);
 
 #endif

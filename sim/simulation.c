@@ -1,5 +1,14 @@
 #include "sim/simulation.h"
 
+#include "base/file.h"
+#include "math/gemm.h"
+#include "math/kernels.h"
+#include "model/modelfile.h"
+#include "round/exact_sum.h"
+#include "store/store.h"
+#include "train/client_turn.h"
+#include "wire/codec.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -13,15 +22,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "base/file.h"
-#include "math/gemm.h"
-#include "math/kernels.h"
-#include "model/modelfile.h"
-#include "round/exact_sum.h"
-#include "store/store.h"
-#include "train/client_turn.h"
-#include "wire/codec.h"
-
 static volatile sig_atomic_t interrupted;
 
 void fq_sim_interrupt(void) {
@@ -32,7 +32,8 @@ bool fq_sim_interrupted(void) {
     return interrupted != 0;
 }
 
-/* A power cut costs at most this much of a run; the end of the process at any instant costs nothing. */
+/* A power cut costs at most this much of a run; the end of the process at any instant costs
+ * nothing. */
 static const double SYNC_SECONDS = 1.0;
 
 typedef struct simulation {
@@ -43,23 +44,23 @@ typedef struct simulation {
     fq_link              *link;
     fq_evaluator         *evaluator;
     fq_store             *store;
-    fq_worker           **workers;       /* [n_workers] */
+    fq_worker           **workers; /* [n_workers] */
     size_t                n_workers;
     fq_client_states      states;
-    int                   lock;          /* descriptor of the run's folder */
+    int                   lock; /* descriptor of the run's folder */
     /* the round at hand */
-    uint64_t             *cohort;        /* [clients_per_round] ascending */
-    uint32_t             *turns;         /* [clients_per_round] places in the cohort, largest client first */
-    fq_client_row        *rows;          /* [clients_per_round] */
+    uint64_t      *cohort; /* [clients_per_round] ascending */
+    uint32_t      *turns;  /* [clients_per_round] places in the cohort, largest client first */
+    fq_client_row *rows;   /* [clients_per_round] */
     /* early stopping */
-    double                best;
-    int64_t               stale;         /* evaluations since `best` */
-    double                last_sync;
-    fq_run_row            record;
-    fq_figure             figures[FQ_MAX_FIGURES];
-    size_t                n_figures;
-    fq_tensor_figure     *tensors;       /* [n_tensors] */
-    size_t                n_tensors;
+    double            best;
+    int64_t           stale; /* evaluations since `best` */
+    double            last_sync;
+    fq_run_row        record;
+    fq_figure         figures[FQ_MAX_FIGURES];
+    size_t            n_figures;
+    fq_tensor_figure *tensors; /* [n_tensors] */
+    size_t            n_tensors;
 } simulation;
 
 /* ---- files ---- */
@@ -78,7 +79,8 @@ fq_status fq_sim_check_folder(const char *folder) {
         join_path(folder, files[i], path);
         if (fq_file_exists(path))
             return fq_fail(FQ_ESTATE,
-                           "%s already holds a run; --resume goes on with it, --force replaces it, --out DIR writes "
+                           "%s already holds a run; --resume goes on with it, --force replaces it, "
+                           "--out DIR writes "
                            "elsewhere",
                            folder);
     }
@@ -87,8 +89,9 @@ fq_status fq_sim_check_folder(const char *folder) {
 
 /* Remove all that a run leaves, before anything of the new one is written. */
 static fq_status clear_folder(const simulation *sim) {
-    static const char *const files[] = {"checkpoint.fq", "model.fq",   "run.db",       "run.db-wal",
-                                        "run.db-shm",    "report.html", "settings.yaml"};
+    static const char *const files[] = {"checkpoint.fq", "model.fq",   "run.db",
+                                        "run.db-wal",    "run.db-shm", "report.html",
+                                        "settings.yaml"};
     for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
         char path[PATH_MAX];
         path_of(sim, files[i], path);
@@ -128,7 +131,8 @@ static fq_status save_checkpoint(simulation *sim, bool durable) {
     path_of(sim, "checkpoint.fq", path);
     snprintf(note, sizeof note, "%.17g %" PRId64, sim->best, sim->stale);
     fq_buffer bytes = {0};
-    fq_status status = fq_checkpoint_encode(sim->server, sim->experiment->hash, &sim->states, note, &bytes);
+    fq_status status =
+        fq_checkpoint_encode(sim->server, sim->experiment->hash, &sim->states, note, &bytes);
     if (status == FQ_OK)
         status = fq_file_replace(path, (fq_cbytes){bytes.data, bytes.size}, durable);
     fq_buffer_fini(&bytes);
@@ -157,8 +161,9 @@ static bool next_line(fq_cbytes *text, fq_cbytes *line) {
     return true;
 }
 
-/* Fails with the first line that differs between settings.yaml of the run and the settings at hand: both are resolved,
- * so their keys come in one order. A key of a section is shown with the section's name before it. */
+/* Fails with the first line that differs between settings.yaml of the run and the settings at hand:
+ * both are resolved, so their keys come in one order. A key of a section is shown with the
+ * section's name before it. */
 static fq_status explain_other_settings(const simulation *sim) {
     char      path[PATH_MAX];
     fq_cbytes file = {0}, section = {0}, old, now, a, b;
@@ -176,9 +181,11 @@ static fq_status explain_other_settings(const simulation *sim) {
                 a = (fq_cbytes){a.data + 1, a.size - 1};
             while (b.size > 0 && *b.data == ' ')
                 b = (fq_cbytes){b.data + 1, b.size - 1};
-            FQ_GO(status, fq_fail(FQ_ESTALE, "%s: the run has other settings: %.*s%s'%.*s', here '%.*s'", path,
-                                  inside ? (int)section.size : 0, (const char *)section.data, inside ? " " : "",
-                                  (int)a.size, (const char *)a.data, (int)b.size, (const char *)b.data));
+            FQ_GO(status,
+                  fq_fail(FQ_ESTALE, "%s: the run has other settings: %.*s%s'%.*s', here '%.*s'",
+                          path, inside ? (int)section.size : 0, (const char *)section.data,
+                          inside ? " " : "", (int)a.size, (const char *)a.data, (int)b.size,
+                          (const char *)b.data));
         }
         if (a.size > 0 && a.data[0] != ' ')
             section = a;
@@ -197,7 +204,8 @@ static fq_status load_checkpoint(simulation *sim) {
         return FQ_OK;
     fq_cbytes bytes;
     FQ_TRY(fq_file_read(path, SIZE_MAX / 2, &bytes));
-    fq_status status = fq_checkpoint_decode(bytes, sim->server, sim->experiment->hash, &sim->states, note);
+    fq_status status =
+        fq_checkpoint_decode(bytes, sim->server, sim->experiment->hash, &sim->states, note);
     free((void *)(uintptr_t)bytes.data);
     if (status == FQ_OK)
         status = read_note(sim, note);
@@ -208,7 +216,8 @@ static fq_status load_checkpoint(simulation *sim) {
             return explain_other_settings(sim);
     }
     if (status == FQ_OK && fq_server_round(sim->server) > (uint32_t)sim->experiment->train.rounds)
-        status = fq_fail(FQ_EINVAL, "the checkpoint is of round %" PRIu32 ", past train.rounds, which is %lld",
+        status = fq_fail(FQ_EINVAL,
+                         "the checkpoint is of round %" PRIu32 ", past train.rounds, which is %lld",
                          fq_server_round(sim->server), (long long)sim->experiment->train.rounds);
     if (status != FQ_OK)
         fq_add_context("%s", path);
@@ -225,7 +234,8 @@ static fq_status write_model(simulation *sim, char hash[FQ_HASH_TEXT]) {
     snprintf(from.settings_hash, sizeof from.settings_hash, "%s", e->hash);
     from.n_norm = (uint32_t)fq_dataset_normalization(sim->setup.dataset, from.mean, from.std);
     fq_buffer bytes = {0};
-    fq_status status = fq_modelfile_encode(sim->setup.model, fq_server_weights(sim->server), &from, &bytes);
+    fq_status status =
+        fq_modelfile_encode(sim->setup.model, fq_server_weights(sim->server), &from, &bytes);
     if (status == FQ_OK) {
         unsigned char digest[FQ_HASH_BYTES];
         fq_cbytes     whole = {bytes.data, bytes.size};
@@ -274,12 +284,12 @@ static void describe_run(simulation *sim) {
                  e->recipe.methods[m]->name);
     }
     snprintf(run->version, sizeof run->version, "%s", FQ_VERSION);
-    snprintf(run->build, sizeof run->build, "%s; kernels %s; BLIS %s", FQ_BUILD, fq_kernels_get()->name,
-             fq_gemm_kernel());
+    snprintf(run->build, sizeof run->build, "%s; kernels %s; BLIS %s", FQ_BUILD,
+             fq_kernels_get()->name, fq_gemm_kernel());
     read_cpu_name(cpu, sizeof cpu);
     uname(&system);
-    snprintf(run->machine, sizeof run->machine, "%s, %zu workers, %.20s %.40s %.16s", cpu, sim->n_workers, system.sysname,
-             system.release, system.machine);
+    snprintf(run->machine, sizeof run->machine, "%s, %zu workers, %.20s %.40s %.16s", cpu,
+             sim->n_workers, system.sysname, system.release, system.machine);
     snprintf(run->command, sizeof run->command, "%s", sim->options->command);
     time_t    now = time(NULL);
     struct tm utc;
@@ -297,7 +307,8 @@ static fq_status train_client(void *context, size_t task, size_t worker) {
     if (interrupted)
         return fq_fail(FQ_ESTATE, "interrupted");
     if (sim->states.vectors > 0 && sim->states.state[id] == NULL) {
-        sim->states.state[id] = calloc(sim->states.vectors * fq_model_size(sim->setup.model), sizeof(float));
+        sim->states.state[id] =
+            calloc(sim->states.vectors * fq_model_size(sim->setup.model), sizeof(float));
         if (sim->states.state[id] == NULL)
             return fq_fail(FQ_ENOMEM, "no memory for the state of client %" PRIu64, id);
     }
@@ -320,7 +331,8 @@ static fq_status train_client(void *context, size_t task, size_t worker) {
     } else if (status != FQ_ENONFINITE) {
         return status; /* not the client's doing */
     }
-    snprintf(row->verdict, sizeof row->verdict, "%s", status == FQ_OK ? "accepted" : fq_status_name(status));
+    snprintf(row->verdict, sizeof row->verdict, "%s",
+             status == FQ_OK ? "accepted" : fq_status_name(status));
     return FQ_OK;
 }
 
@@ -332,13 +344,14 @@ static int by_falling_examples(const void *a, const void *b, void *rows) {
     return x->client < y->client ? -1 : x->client > y->client;
 }
 
-/* Begin the rows of the cohort; returns its examples. Turns go by falling number of examples, so that no worker
- * begins a large client last. */
+/* Begin the rows of the cohort; returns its examples. Turns go by falling number of examples, so
+ * that no worker begins a large client last. */
 static uint64_t begin_rows(simulation *sim, size_t n) {
     uint64_t examples = 0;
     for (size_t i = 0; i < n; i++) {
         uint64_t id = sim->cohort[i];
-        sim->rows[i] = (fq_client_row){.client = id, .n_examples = fq_partition_shard(sim->setup.partition, id).n};
+        sim->rows[i] = (fq_client_row){
+            .client = id, .n_examples = fq_partition_shard(sim->setup.partition, id).n};
         sim->turns[i] = (uint32_t)i;
         examples += sim->rows[i].n_examples;
     }
@@ -350,10 +363,12 @@ static fq_status explain_divergence(const simulation *sim, uint32_t round, size_
     size_t too_large = 0;
     for (size_t i = 0; i < n; i++)
         too_large += strcmp(sim->rows[i].verdict, fq_status_name(FQ_ELIMIT)) == 0;
-    return fq_fail(FQ_ENONFINITE,
-                   "round %" PRIu32 ": all %zu updates were refused, %zu for values beyond aggregate.max_value (%g), %zu "
-                   "because training diverged; lower train.rate or set train.clip_norm",
-                   round, n, too_large, sim->experiment->aggregate.max_value, n - too_large);
+    return fq_fail(
+        FQ_ENONFINITE,
+        "round %" PRIu32
+        ": all %zu updates were refused, %zu for values beyond aggregate.max_value (%g), %zu "
+        "because training diverged; lower train.rate or set train.clip_norm",
+        round, n, too_large, sim->experiment->aggregate.max_value, n - too_large);
 }
 
 /* Train, combine, and fill in the round's row, but for evaluation and saving. */
@@ -397,12 +412,13 @@ static fq_status run_round(simulation *sim, fq_round_row *row, fq_round_summary 
 
 static double stop_value(const simulation *sim) {
     fq_bits_summary summary = {0};
-    if (!fq_bits_summarize(sim->figures, sim->n_figures, sim->experiment->evaluate.ranges.v[0], &summary))
+    if (!fq_bits_summarize(sim->figures, sim->n_figures, sim->experiment->evaluate.ranges.v[0],
+                           &summary))
         summary.worst = summary.mean = summary.area = summary.float_accuracy;
     switch ((fq_stop_metric)sim->experiment->stop.metric) {
     case FQ_STOP_WORST: return summary.worst;
-    case FQ_STOP_MEAN:  return summary.mean;
-    case FQ_STOP_AREA:  return summary.area;
+    case FQ_STOP_MEAN: return summary.mean;
+    case FQ_STOP_AREA: return summary.area;
     case FQ_STOP_FLOAT:
     case FQ_STOP_NEVER: break;
     }
@@ -432,7 +448,8 @@ static bool stopped_before(const simulation *sim) {
 static fq_status evaluate(simulation *sim) {
     sim->n_figures = fq_evaluator_count(sim->evaluator);
     FQ_TRY(fq_evaluator_run(sim->evaluator, fq_server_weights(sim->server), sim->figures));
-    fq_tensor_figures(sim->setup.model, fq_server_weights(sim->server), sim->tensors, sim->n_tensors);
+    fq_tensor_figures(sim->setup.model, fq_server_weights(sim->server), sim->tensors,
+                      sim->n_tensors);
     return FQ_OK;
 }
 
@@ -445,7 +462,7 @@ static fq_status run_rounds(simulation *sim, bool *stopped) {
         fq_round_row     row;
         fq_round_summary summary;
         FQ_TRY(run_round(sim, &row, &summary));
-        bool last = row.round == rounds, due = last || row.round % e->evaluate.every == 0;
+        bool   last = row.round == rounds, due = last || row.round % e->evaluate.every == 0;
         double began = fq_now();
         sim->n_figures = 0;
         if (due) {
@@ -455,19 +472,22 @@ static fq_status run_rounds(simulation *sim, bool *stopped) {
         row.seconds_evaluate = fq_now() - began;
         row.seconds_save = saved; /* of the round before: this one's is not over yet */
         began = fq_now();
-        /* The database first, and as durable as the checkpoint: on resume, after a power cut too, it may know more
-         * rounds than the checkpoint, never fewer. */
+        /* The database first, and as durable as the checkpoint: on resume, after a power cut too,
+         * it may know more rounds than the checkpoint, never fewer. */
         bool durable = began - sim->last_sync > SYNC_SECONDS;
         FQ_TRY(fq_store_set_durable(sim->store, durable));
-        FQ_TRY(fq_store_put_round(sim->store, &row, sim->rows, (size_t)e->train.clients_per_round, sim->figures,
-                                  sim->n_figures, sim->tensors, due ? sim->n_tensors : 0));
+        FQ_TRY(fq_store_put_round(sim->store, &row, sim->rows, (size_t)e->train.clients_per_round,
+                                  sim->figures, sim->n_figures, sim->tensors,
+                                  due ? sim->n_tensors : 0));
         FQ_TRY(save_checkpoint(sim, durable));
         if (durable)
             sim->last_sync = fq_now();
         saved = fq_now() - began;
-        fq_progress_round(sim->options->progress, row.round, row.loss, sim->figures, sim->n_figures);
+        fq_progress_round(sim->options->progress, row.round, row.loss, sim->figures,
+                          sim->n_figures);
         if (interrupted && !last && !*stopped)
-            return fq_fail(FQ_ESTATE, "interrupted after round %" PRIu32 " of %" PRIu32, row.round, rounds);
+            return fq_fail(FQ_ESTATE, "interrupted after round %" PRIu32 " of %" PRIu32, row.round,
+                           rounds);
     }
     return FQ_OK;
 }
@@ -475,9 +495,9 @@ static fq_status run_rounds(simulation *sim, bool *stopped) {
 /* ---- memory ---- */
 static size_t available_memory(void) {
     static const char key[] = "MemAvailable:";
-    FILE  *file = fopen("/proc/meminfo", "re");
-    char   line[128];
-    size_t kib = 0;
+    FILE             *file = fopen("/proc/meminfo", "re");
+    char              line[128];
+    size_t            kib = 0;
     while (file != NULL && kib == 0 && fgets(line, sizeof line, file) != NULL)
         if (strncmp(line, key, sizeof key - 1) == 0)
             kib = strtoull(line + sizeof key - 1, NULL, 10);
@@ -486,8 +506,8 @@ static size_t available_memory(void) {
     return kib == 0 ? SIZE_MAX : kib * 1024;
 }
 
-/* The examples, a byte for each value (float sets take four), as far as they are in memory at all: a mapped file
- * can be dropped and read again. */
+/* The examples, a byte for each value (float sets take four), as far as they are in memory at all:
+ * a mapped file can be dropped and read again. */
 static size_t dataset_bytes(const fq_dataset *set) {
     fq_shape shape = fq_dataset_shape(set);
     return (fq_dataset_train_count(set) + fq_dataset_test_count(set)) * shape.c * shape.h * shape.w;
@@ -504,12 +524,13 @@ static fq_status estimate_memory(const simulation *sim, fq_sim_estimate *estimat
     FQ_TRY(fq_worker_bytes(sim->setup.model, &e->recipe, sim->setup.max_examples, &worker));
     size_t vectors = fq_client_state_vectors(&e->recipe), size = fq_model_size(sim->setup.model);
     size_t cohort = (size_t)e->train.clients_per_round;
-    *estimate = (fq_sim_estimate){.dataset_and_partition = fq_partition_bytes(sim->setup.partition) +
-                                                           dataset_bytes(sim->setup.dataset),
-                                  .cohort = cohort * (sizeof *sim->cohort + sizeof *sim->turns + sizeof *sim->rows),
-                                  .workers = worker * sim->n_workers,
-                                  .server = fq_server_bytes(sim->setup.model, &e->recipe, &e->server, sim->n_workers),
-                                  .available = available_memory()};
+    *estimate = (fq_sim_estimate){
+        .dataset_and_partition =
+            fq_partition_bytes(sim->setup.partition) + dataset_bytes(sim->setup.dataset),
+        .cohort = cohort * (sizeof *sim->cohort + sizeof *sim->turns + sizeof *sim->rows),
+        .workers = worker * sim->n_workers,
+        .server = fq_server_bytes(sim->setup.model, &e->recipe, &e->server, sim->n_workers),
+        .available = available_memory()};
     /* At most every client, and at most all that the rounds ask. */
     uint64_t asked = (uint64_t)e->train.rounds * (uint64_t)e->train.clients_per_round;
     if (asked > e->server.clients)
@@ -517,21 +538,26 @@ static fq_status estimate_memory(const simulation *sim, fq_sim_estimate *estimat
     if (!fq_size_mul(vectors * size * sizeof(float), asked, &estimate->client_states))
         estimate->client_states = SIZE_MAX / 4;
     /* A checkpoint is put together in memory, in a buffer that doubles as it grows. */
-    estimate->checkpoint = 2 * add_bytes(estimate->client_states,
-                                         (1 + e->recipe.algorithm->n_server) * size * sizeof(float));
+    estimate->checkpoint =
+        2 * add_bytes(estimate->client_states,
+                      (1 + e->recipe.algorithm->n_server) * size * sizeof(float));
     if (vectors > 0)
-        estimate->client_states = add_bytes(estimate->client_states, e->server.clients * sizeof *sim->states.state);
-    const size_t parts[] = {estimate->dataset_and_partition, estimate->workers, estimate->server,
-                            estimate->client_states, estimate->cohort, estimate->checkpoint};
+        estimate->client_states =
+            add_bytes(estimate->client_states, e->server.clients * sizeof *sim->states.state);
+    const size_t parts[] = {
+        estimate->dataset_and_partition, estimate->workers, estimate->server,
+        estimate->client_states,         estimate->cohort,  estimate->checkpoint};
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
         estimate->total = add_bytes(estimate->total, parts[i]);
     if (estimate->total > estimate->available)
-        return fq_fail(FQ_ELIMIT,
-                       "the run needs %.1f GiB (workers %.1f, server %.1f, clients' states %.1f, checkpoint %.1f) and "
-                       "%.1f GiB are available; use fewer workers, clients a round or clients",
-                       (double)estimate->total * 0x1p-30, (double)estimate->workers * 0x1p-30,
-                       (double)estimate->server * 0x1p-30, (double)estimate->client_states * 0x1p-30,
-                       (double)estimate->checkpoint * 0x1p-30, (double)estimate->available * 0x1p-30);
+        return fq_fail(
+            FQ_ELIMIT,
+            "the run needs %.1f GiB (workers %.1f, server %.1f, clients' states %.1f, checkpoint "
+            "%.1f) and "
+            "%.1f GiB are available; use fewer workers, clients a round or clients",
+            (double)estimate->total * 0x1p-30, (double)estimate->workers * 0x1p-30,
+            (double)estimate->server * 0x1p-30, (double)estimate->client_states * 0x1p-30,
+            (double)estimate->checkpoint * 0x1p-30, (double)estimate->available * 0x1p-30);
     return FQ_OK;
 }
 
@@ -551,19 +577,23 @@ static fq_status prepare(simulation *sim) {
     sim->workers = calloc(sim->n_workers, sizeof(fq_worker *));
     sim->n_tensors = fq_model_site_count(sim->setup.model);
     sim->tensors = calloc(sim->n_tensors == 0 ? 1 : sim->n_tensors, sizeof *sim->tensors);
-    sim->states = (fq_client_states){.vectors = fq_client_state_vectors(&e->recipe), .clients = e->server.clients};
+    sim->states = (fq_client_states){.vectors = fq_client_state_vectors(&e->recipe),
+                                     .clients = e->server.clients};
     if (sim->states.vectors > 0)
         sim->states.state = calloc(e->server.clients, sizeof *sim->states.state);
     if (sim->cohort == NULL || sim->turns == NULL || sim->rows == NULL || sim->workers == NULL ||
         sim->tensors == NULL || (sim->states.vectors > 0 && sim->states.state == NULL))
         return fq_fail(FQ_ENOMEM, "no memory for a cohort of %zu clients", n);
     for (size_t i = 0; i < sim->n_workers; i++)
-        FQ_TRY(fq_worker_create(&sim->workers[i], sim->setup.model, &e->recipe, sim->setup.max_examples));
-    FQ_TRY(fq_server_create(&sim->server, sim->setup.model, &e->recipe, &e->server, (uint64_t)e->head.seed,
-                            sim->n_workers));
-    FQ_TRY(fq_link_create(&sim->link, sim->options->transport, sim->setup.model, &e->recipe, &e->server, sim->n_workers));
-    return fq_evaluator_create(&sim->evaluator, sim->setup.model, sim->setup.dataset, sim->setup.partition,
-                               &e->evaluate, (uint64_t)e->head.seed, sim->options->pool);
+        FQ_TRY(fq_worker_create(&sim->workers[i], sim->setup.model, &e->recipe,
+                                sim->setup.max_examples));
+    FQ_TRY(fq_server_create(&sim->server, sim->setup.model, &e->recipe, &e->server,
+                            (uint64_t)e->head.seed, sim->n_workers));
+    FQ_TRY(fq_link_create(&sim->link, sim->options->transport, sim->setup.model, &e->recipe,
+                          &e->server, sim->n_workers));
+    return fq_evaluator_create(&sim->evaluator, sim->setup.model, sim->setup.dataset,
+                               sim->setup.partition, &e->evaluate, (uint64_t)e->head.seed,
+                               sim->options->pool);
 }
 
 static void release(simulation *sim) {
@@ -591,12 +621,13 @@ static fq_status count_unapplied(void *context, const fq_round_row *row) {
     return FQ_OK;
 }
 
-/* A run that was already at its end when it was resumed has no figures in memory: make them again. */
+/* A run that was already at its end when it was resumed has no figures in memory: make them again.
+ */
 static fq_status finish(simulation *sim, bool stopped, fq_sim_result *result) {
     if (sim->n_figures == 0) {
         FQ_TRY(evaluate(sim));
-        FQ_TRY(fq_store_put_evaluation(sim->store, fq_server_round(sim->server), sim->figures, sim->n_figures,
-                                       sim->tensors, sim->n_tensors));
+        FQ_TRY(fq_store_put_evaluation(sim->store, fq_server_round(sim->server), sim->figures,
+                                       sim->n_figures, sim->tensors, sim->n_tensors));
     }
     FQ_TRY(fq_store_each_round(sim->store, count_unapplied, &result->n_unapplied));
     FQ_TRY(write_model(sim, result->hash));
@@ -629,7 +660,8 @@ static fq_status run_to_the_end(simulation *sim, fq_sim_result *result) {
     FQ_TRY(write_settings(sim));
     const char *label = sim->record.label[0] == '\0' ? sim->record.name : sim->record.label;
     snprintf(title, sizeof title, "%.60s seed %" PRIu64, label, sim->record.seed);
-    fq_progress_begin(sim->options->progress, title, (uint32_t)e->train.rounds, fq_server_round(sim->server));
+    fq_progress_begin(sim->options->progress, title, (uint32_t)e->train.rounds,
+                      fq_server_round(sim->server));
     fq_status status = run_rounds(sim, &stopped);
     fq_progress_end(sim->options->progress);
     return status == FQ_OK ? finish(sim, stopped, result) : status;
@@ -647,12 +679,14 @@ static fq_status run_in_folder(simulation *sim, fq_sim_result *result) {
     /* Whatever ended the run, what is done stays done; the first failure is the one to tell. */
     char reason[1024];
     snprintf(reason, sizeof reason, "%s", fq_status_text());
-    snprintf(sim->record.status, sizeof sim->record.status, "%s", status == FQ_ESTATE && interrupted ? "interrupted" : "failed");
+    snprintf(sim->record.status, sizeof sim->record.status, "%s",
+             status == FQ_ESTATE && interrupted ? "interrupted" : "failed");
     (void)!fq_store_put_run(sim->store, &sim->record);
     return fq_fail(status, "%s", reason);
 }
 
-fq_status fq_simulate(fq_experiment *experiment, const fq_sim_options *options, fq_sim_result *result) {
+fq_status fq_simulate(fq_experiment *experiment, const fq_sim_options *options,
+                      fq_sim_result *result) {
     simulation *sim = calloc(1, sizeof *sim);
     if (sim == NULL)
         return fq_fail(FQ_ENOMEM, "no memory for a simulation");
@@ -701,7 +735,8 @@ static fq_status measure_step(simulation *sim, fq_sim_estimate *estimate) {
     FQ_TRY(fq_link_open_round(sim->link, sim->server, &plan));
     size_t    vectors = fq_client_state_vectors(&e->recipe) * fq_model_size(sim->setup.model);
     float    *state = calloc(vectors == 0 ? 1 : vectors, sizeof *state);
-    fq_client one = {.id = client, .shard = fq_partition_shard(sim->setup.partition, client), .state = state};
+    fq_client one = {
+        .id = client, .shard = fq_partition_shard(sim->setup.partition, client), .state = state};
     fq_update update;
     int64_t   kept = e->recipe.max_steps;
     fq_status status = state == NULL ? fq_fail(FQ_ENOMEM, "no memory for a client's state") : FQ_OK;
@@ -719,7 +754,8 @@ static fq_status measure_step(simulation *sim, fq_sim_estimate *estimate) {
     free(state);
     uint64_t cohort = (uint64_t)e->train.clients_per_round;
     estimate->bytes_down = cohort * fq_link_model_bytes(sim->link);
-    estimate->bytes_up = status == FQ_OK ? cohort * fq_update_bytes(&update, e->recipe.upload.block) : 0;
+    estimate->bytes_up =
+        status == FQ_OK ? cohort * fq_update_bytes(&update, e->recipe.upload.block) : 0;
     estimate->seconds_per_step = best;
     return status;
 }
@@ -738,21 +774,29 @@ static fq_status fill_estimate(simulation *sim, fq_sim_estimate *estimate) {
     uint64_t seen = 0;
     for (uint64_t k = 0; k < e->server.clients; k += sample_step(e->server.clients), seen++) {
         double own = (double)e->recipe.epochs *
-                     (double)fq_batches_per_epoch(fq_partition_shard(sim->setup.partition, k).n, (size_t)e->recipe.batch);
-        steps += e->recipe.max_steps > 0 && own > (double)e->recipe.max_steps ? (double)e->recipe.max_steps : own;
+                     (double)fq_batches_per_epoch(fq_partition_shard(sim->setup.partition, k).n,
+                                                  (size_t)e->recipe.batch);
+        steps += e->recipe.max_steps > 0 && own > (double)e->recipe.max_steps
+                     ? (double)e->recipe.max_steps
+                     : own;
     }
     estimate->steps_per_round = steps / (double)seen * (double)e->train.clients_per_round;
     double began = fq_now();
     FQ_TRY(fq_evaluator_run(sim->evaluator, fq_server_weights(sim->server), sim->figures));
     estimate->seconds_per_evaluation = fq_now() - began;
     estimate->rounds = (uint64_t)e->train.rounds;
-    estimate->evaluations = (estimate->rounds + (uint64_t)e->evaluate.every - 1) / (uint64_t)e->evaluate.every;
-    size_t parallel = sim->n_workers < (size_t)e->train.clients_per_round ? sim->n_workers : (size_t)e->train.clients_per_round;
-    estimate->seconds_total = (double)estimate->rounds * estimate->steps_per_round * estimate->seconds_per_step / (double)parallel +
+    estimate->evaluations =
+        (estimate->rounds + (uint64_t)e->evaluate.every - 1) / (uint64_t)e->evaluate.every;
+    size_t parallel = sim->n_workers < (size_t)e->train.clients_per_round
+                          ? sim->n_workers
+                          : (size_t)e->train.clients_per_round;
+    estimate->seconds_total = (double)estimate->rounds * estimate->steps_per_round *
+                                  estimate->seconds_per_step / (double)parallel +
                               (double)estimate->evaluations * estimate->seconds_per_evaluation;
     return fq_exact_shift(e->server.limits.max_value,
-                          e->server.equal_weights ? (uint64_t)e->train.clients_per_round
-                                                  : (uint64_t)e->train.clients_per_round * sim->setup.max_examples,
+                          e->server.equal_weights
+                              ? (uint64_t)e->train.clients_per_round
+                              : (uint64_t)e->train.clients_per_round * sim->setup.max_examples,
                           &estimate->sum_bits);
 }
 

@@ -14,12 +14,12 @@ typedef enum fq_existing {
 } fq_existing;
 
 typedef struct fq_sim_options {
-    const char  *folder;      /* of this run */
+    const char  *folder; /* of this run */
     fq_existing  existing;
     fq_pool     *pool;
     fq_transport transport;
-    const char  *command;     /* as typed, for the record */
-    const char  *label;       /* of the run in its sweep, or "" */
+    const char  *command; /* as typed, for the record */
+    const char  *label;   /* of the run in its sweep, or "" */
     fq_progress *progress;
 } fq_sim_options;
 
@@ -27,31 +27,36 @@ typedef struct fq_sim_result {
     uint32_t  rounds;
     uint32_t  n_unapplied; /* rounds with fewer updates than aggregate.min_clients */
     bool      stopped_early;
-    char      hash[FQ_HASH_TEXT];  /* SHA-256 of model.fq */
+    char      hash[FQ_HASH_TEXT]; /* SHA-256 of model.fq */
     double    seconds;
     size_t    n_figures;
     fq_figure figures[FQ_MAX_FIGURES]; /* of the last evaluation */
 } fq_sim_result;
 
-/* Run to the end. FQ_EINVAL: the settings ask for something impossible. FQ_ESTATE: interrupted by fq_sim_interrupt
- * (all rounds so far are on disk), or the folder already holds a run. The experiment is completed by the set-up (see fq_setup_create). */
-FQ_MUST_CHECK fq_status fq_simulate(fq_experiment *experiment, const fq_sim_options *options, fq_sim_result *result);
+/* Run to the end. FQ_EINVAL: the settings ask for something impossible. FQ_ESTATE: interrupted by
+ * fq_sim_interrupt (all rounds so far are on disk), or the folder already holds a run. The
+ * experiment is completed by the set-up (see fq_setup_create). */
+FQ_MUST_CHECK fq_status fq_simulate(fq_experiment *experiment, const fq_sim_options *options,
+                                    fq_sim_result *result);
 
 /* FQ_ESTATE if the folder holds a run, with what to do about it. */
 FQ_MUST_CHECK fq_status fq_sim_check_folder(const char *folder);
 
 /* Memory that a run will take at most, in bytes, by what for; and what travels in a round. */
 typedef struct fq_sim_estimate {
-    size_t   dataset_and_partition, workers, server, evaluator, client_states, cohort, checkpoint, total, available;
+    size_t dataset_and_partition, workers, server, evaluator, client_states, cohort, checkpoint,
+        total, available;
     uint64_t clients, examples_largest, parameters, model_values;
-    uint64_t bytes_up, bytes_down;         /* of a round; before entropy coding */
+    uint64_t bytes_up, bytes_down; /* of a round; before entropy coding */
     double   steps_per_round, seconds_per_step, seconds_per_evaluation, seconds_total;
     uint64_t rounds, evaluations;
-    int      sum_bits;                     /* bits after the point in the exact sums */
+    int      sum_bits; /* bits after the point in the exact sums */
 } fq_sim_estimate;
 
-/* Measures a few steps and one evaluation; leaves no files. FQ_ELIMIT: needs more memory than there is. */
-FQ_MUST_CHECK fq_status fq_sim_check(fq_experiment *experiment, fq_pool *pool, fq_sim_estimate *estimate);
+/* Measures a few steps and one evaluation; leaves no files. FQ_ELIMIT: needs more memory than there
+ * is. */
+FQ_MUST_CHECK fq_status fq_sim_check(fq_experiment *experiment, fq_pool *pool,
+                                     fq_sim_estimate *estimate);
 
 /* Async-signal-safe: end the run after the clients that are training now. */
 void fq_sim_interrupt(void);

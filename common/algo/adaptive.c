@@ -7,8 +7,8 @@
  *   FedYogi      v <- v - (1 - beta2) d^2 sign(v - d^2)
  *   w <- w + server_rate m / (sqrt(v) + tau)
  *
- * v begins at tau^2; no bias correction, as in the paper. Server vectors: m and v - tau^2, which are
- * zero at the start and need no mark of it.
+ * v begins at tau^2; no bias correction, as in the paper. Server vectors: m and v - tau^2, which
+ * are zero at the start and need no mark of it.
  */
 #include "algo/algo_impl.h"
 
@@ -49,8 +49,8 @@ static double yogi(const fq_adaptive_config *config, double v, double d) {
 
 static void step(const fq_algo_server *server, second_moment *next_v) {
     const fq_adaptive_config *config = server->config;
-    const double beta1 = config->beta1, tau = config->tau;
-    float *m = server->vectors, *v_excess = server->vectors + server->size;
+    const double              beta1 = config->beta1, tau = config->tau;
+    float                    *m = server->vectors, *v_excess = server->vectors + server->size;
     for (size_t i = 0; i < server->n_trainable; i++) {
         const double d = (double)server->mean[i];
         m[i] = (float)(beta1 * (double)m[i] + (1.0 - beta1) * d);

@@ -11,7 +11,7 @@ static const fq_key keys[] = {
 
 static void server_step(const fq_algo_server *server) {
     const fq_fedavgm_config *config = server->config;
-    float *v = server->vectors;
+    float                   *v = server->vectors;
     for (size_t i = 0; i < server->n_trainable; i++) {
         v[i] = (float)(config->momentum * (double)v[i] + (double)server->mean[i]);
         server->w[i] = (float)((double)server->w[i] + config->server_rate * (double)v[i]);

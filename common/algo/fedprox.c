@@ -11,7 +11,7 @@ static const fq_key keys[] = {
 
 static void client_grad(const fq_algo_client *client, const float *w, float *grad) {
     const fq_fedprox_config *config = client->config;
-    const float mu = (float)config->mu;
+    const float              mu = (float)config->mu;
     /* grad <- grad + mu (w - w_global) */
     for (size_t i = 0; i < client->n_trainable; i++)
         grad[i] += mu * (w[i] - client->global[i]);

@@ -37,7 +37,7 @@ static void client_finish(const fq_algo_client *client, const float *delta, floa
 
 static void server_step(const fq_algo_server *server) {
     const fq_scaffold_config *config = server->config;
-    float *c = server->vectors;
+    float                    *c = server->vectors;
     for (size_t i = 0; i < server->n_trainable; i++)
         c[i] = (float)((double)c[i] + server->share * (double)server->extra[i]);
     fq_server_apply_mean(server, config->server_rate);

@@ -6,10 +6,10 @@
 #ifndef FQ_BASE_ARENA_H
 #define FQ_BASE_ARENA_H
 
+#include "base/status.h"
+
 #include <stdbool.h>
 #include <stddef.h>
-
-#include "base/status.h"
 
 enum { FQ_ALIGN = 64 }; /* one cache line, and the widest vector register */
 
@@ -20,10 +20,11 @@ typedef struct fq_arena {
 } fq_arena;
 
 FQ_MUST_CHECK fq_status fq_arena_init(fq_arena *arena, size_t bytes); /* FQ_ENOMEM */
-void fq_arena_fini(fq_arena *arena);                                  /* also of a zeroed struct */
+void                    fq_arena_fini(fq_arena *arena);               /* also of a zeroed struct */
 
-/* `count` elements of `size` bytes, aligned to FQ_ALIGN, not cleared. NULL, and `exhausted` set, when
- * full or when the product overflows. A measuring arena always returns NULL and never is exhausted. */
+/* `count` elements of `size` bytes, aligned to FQ_ALIGN, not cleared. NULL, and `exhausted` set,
+ * when full or when the product overflows. A measuring arena always returns NULL and never is
+ * exhausted. */
 void *fq_arena_alloc(fq_arena *arena, size_t count, size_t size);
 #define FQ_ARENA_NEW(arena, type, count) ((type *)fq_arena_alloc((arena), (count), sizeof(type)))
 

@@ -3,11 +3,11 @@
 #ifndef FQ_BASE_BYTES_H
 #define FQ_BASE_BYTES_H
 
+#include "base/status.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-
-#include "base/status.h"
 
 typedef struct fq_cbytes {
     const unsigned char *data;
@@ -25,16 +25,17 @@ typedef struct fq_buffer {
 void fq_buffer_fini(fq_buffer *buffer);
 /* Room for `size` more bytes, which the caller fills; NULL if there is no memory. */
 unsigned char *fq_buffer_grow(fq_buffer *buffer, size_t size);
-void fq_put_bytes(fq_buffer *buffer, const void *data, size_t size);
-void fq_put_u8(fq_buffer *buffer, uint8_t value);
-void fq_put_u32(fq_buffer *buffer, uint32_t value);
-void fq_put_u64(fq_buffer *buffer, uint64_t value);
-void fq_put_f64(fq_buffer *buffer, double value);
-void fq_put_text(fq_buffer *buffer, const char *text);        /* u32 length, then the bytes */
-void fq_put_floats(fq_buffer *buffer, const float *x, size_t n);
-void fq_put_padding(fq_buffer *buffer, size_t alignment);     /* zeros up to a multiple */
+void           fq_put_bytes(fq_buffer *buffer, const void *data, size_t size);
+void           fq_put_u8(fq_buffer *buffer, uint8_t value);
+void           fq_put_u32(fq_buffer *buffer, uint32_t value);
+void           fq_put_u64(fq_buffer *buffer, uint64_t value);
+void           fq_put_f64(fq_buffer *buffer, double value);
+void           fq_put_text(fq_buffer *buffer, const char *text); /* u32 length, then the bytes */
+void           fq_put_floats(fq_buffer *buffer, const float *x, size_t n);
+void           fq_put_padding(fq_buffer *buffer, size_t alignment); /* zeros up to a multiple */
 
-/* A reader that ran past its end stays `failed` and yields zeros: check once after a group of reads. */
+/* A reader that ran past its end stays `failed` and yields zeros: check once after a group of
+ * reads. */
 typedef struct fq_reader {
     const unsigned char *at, *begin, *end;
     bool                 failed;
@@ -52,7 +53,7 @@ const unsigned char *fq_get_bytes(fq_reader *reader, size_t size);
  * fails the reader. */
 void fq_get_text(fq_reader *reader, char *out, size_t capacity);
 void fq_get_floats(fq_reader *reader, float *out, size_t n);
-void fq_skip_padding(fq_reader *reader, size_t alignment);    /* relative to `begin` */
+void fq_skip_padding(fq_reader *reader, size_t alignment); /* relative to `begin` */
 
 /* false on overflow; *out is untouched then. */
 FQ_MUST_CHECK bool fq_size_mul(size_t a, size_t b, size_t *out);

@@ -31,7 +31,7 @@ static fq_cli_outcome wrong(const fq_cli *cli, FILE *err, const char *format, ..
 
 /* The text ends with "?" if it holds a suggestion. */
 static fq_cli_outcome wrong(const fq_cli *cli, FILE *err, const char *format, ...) {
-    char text[1024];
+    char    text[1024];
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(text, sizeof text, format, arguments);
@@ -78,9 +78,9 @@ static const fq_option *find_letter(const fq_cli *cli, char letter) {
 }
 
 static fq_cli_outcome wrong_name(const fq_cli *cli, FILE *err, const char *name, size_t length) {
-    char word[64];
+    char        word[64];
     const char *names[MOST_NAMES + 1], *nearest;
-    size_t n = 0;
+    size_t      n = 0;
     for (const fq_option *option; n < MOST_NAMES && (option = option_at(cli, n)) != NULL;)
         names[n++] = option->name;
     names[n] = NULL;
@@ -101,8 +101,8 @@ static fq_cli_outcome keep(fq_cli *cli, FILE *err, const fq_option *option, cons
 /* "--name", "--name=value"; *used says whether `next` was taken for the value. */
 static fq_cli_outcome parse_long(fq_cli *cli, FILE *err, const char *word, const char *next,
                                  bool *used) {
-    const char *name = word + 2, *equals = strchr(name, '=');
-    size_t length = equals != NULL ? (size_t)(equals - name) : strlen(name);
+    const char      *name = word + 2, *equals = strchr(name, '=');
+    size_t           length = equals != NULL ? (size_t)(equals - name) : strlen(name);
     const fq_option *option = find_name(cli, name, length);
     if (option == NULL)
         return wrong_name(cli, err, name, length);
@@ -140,7 +140,7 @@ static fq_cli_outcome parse_short(fq_cli *cli, FILE *err, const char *word, cons
 
 static fq_cli_outcome parse_command(fq_cli *cli, FILE *err, const char *word) {
     const char *names[MOST_NAMES + 1], *nearest;
-    size_t n = 0;
+    size_t      n = 0;
     for (const fq_command *command = cli->program->commands; command->name != NULL; command++) {
         if (strcmp(command->name, word) == 0) {
             cli->command = command;
@@ -161,7 +161,7 @@ static void count_operands(const char *operands, size_t *least, size_t *most) {
     *least = *most = 0;
     for (const char *at = operands + strspn(operands, " "); *at != '\0'; at += strspn(at, " ")) {
         size_t length = strcspn(at, " ");
-        bool repeated = length > 3 && memmem(at, length, "...", 3) != NULL;
+        bool   repeated = length > 3 && memmem(at, length, "...", 3) != NULL;
         *least += *at != '[';
         if (repeated)
             *most = SIZE_MAX;
@@ -173,7 +173,7 @@ static void count_operands(const char *operands, size_t *least, size_t *most) {
 
 static fq_cli_outcome check_operands(const fq_cli *cli, FILE *err) {
     const char *operands = cli->command->operands;
-    size_t least, most;
+    size_t      least, most;
     count_operands(operands, &least, &most);
     if (cli->n_operands > most)
         return wrong(cli, err, "'%.200s' is one operand too many", cli->operands[most]);
@@ -193,8 +193,8 @@ static fq_cli_outcome check_operands(const fq_cli *cli, FILE *err) {
 static fq_cli_outcome parse_words(fq_cli *cli, int argc, char *const *argv, FILE *err) {
     bool options_ended = false;
     for (int i = 1; i < argc; i++) {
-        const char *word = argv[i], *next = i + 1 < argc ? argv[i + 1] : NULL;
-        bool used_next = false;
+        const char    *word = argv[i], *next = i + 1 < argc ? argv[i + 1] : NULL;
+        bool           used_next = false;
         fq_cli_outcome outcome = FQ_CLI_COMMAND;
         if (!options_ended && strcmp(word, "--") == 0)
             options_ended = true;
@@ -379,7 +379,7 @@ static void put_sections(FILE *out, const fq_manual_section *section) {
             fputc(at == section->heading ? *at : tolower((unsigned char)*at), out);
         fputs(":\n", out);
         for (const char *const *text = section->paragraphs; *text != NULL; text++) {
-            char term[LABEL_BYTES] = "";
+            char        term[LABEL_BYTES] = "";
             const char *tab = strchr(*text, '\t');
             if (tab != NULL)
                 snprintf(term, sizeof term, "%.*s", (int)(tab - *text), *text);

@@ -1,62 +1,64 @@
 /* Command lines: parsing, --help and the manual page, all from one table per program.
  *
- * GNU style: --name=value, --name value, -n value, -nvalue, bundled flags, options after operands, and
- * "--" before operands that begin with a dash. --help (-h) and --version are there without a row; what
- * follows --version is left to the program.
- * Nothing here ends the process; what was printed and what to do next is the result.
+ * GNU style: --name=value, --name value, -n value, -nvalue, bundled flags, options after operands,
+ * and
+ * "--" before operands that begin with a dash. --help (-h) and --version are there without a row;
+ * what follows --version is left to the program. Nothing here ends the process; what was printed
+ * and what to do next is the result.
  */
 #ifndef FQ_BASE_CLI_H
 #define FQ_BASE_CLI_H
+
+#include "base/status.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 
-#include "base/status.h"
-
 /* Exit codes of every program. */
 enum { FQ_EXIT_OK = 0, FQ_EXIT_FAILED = 1, FQ_EXIT_USAGE = 2 };
 
 typedef struct fq_option {
-    const char *name;       /* without dashes: "seed" */
-    char        letter;     /* 's', or 0 */
-    const char *argument;   /* "N", "DIR"; NULL: a flag */
+    const char *name;     /* without dashes: "seed" */
+    char        letter;   /* 's', or 0 */
+    const char *argument; /* "N", "DIR"; NULL: a flag */
     bool        repeatable;
-    const char *help;       /* what it does, default included */
-} fq_option; /* tables end with a row whose name is NULL */
+    const char *help; /* what it does, default included */
+} fq_option;          /* tables end with a row whose name is NULL */
 
 typedef struct fq_example {
     const char *line; /* as typed into a shell */
     const char *what; /* it does, or NULL */
-} fq_example; /* tables end with a row whose line is NULL */
+} fq_example;         /* tables end with a row whose line is NULL */
 
 typedef struct fq_command {
     const char *name;
-    /* Separated by blanks: "FILE.yaml", "[DIR]" may be left out, "RUN..." may be repeated; "" for none.
-     * The number allowed is read off this text. */
-    const char        *operands;
-    const char        *summary;     /* one line, no full stop */
-    const char *const *description; /* paragraphs, NULL-terminated; may be NULL, like what follows */
-    const fq_option   *options;
-    const fq_example  *examples;
+    /* Separated by blanks: "FILE.yaml", "[DIR]" may be left out, "RUN..." may be repeated; "" for
+     * none. The number allowed is read off this text. */
+    const char *operands;
+    const char *summary; /* one line, no full stop */
+    const char *const
+                     *description; /* paragraphs, NULL-terminated; may be NULL, like what follows */
+    const fq_option  *options;
+    const fq_example *examples;
 } fq_command; /* tables end with a row whose name is NULL */
 
 typedef struct fq_manual_section {
     const char        *heading;    /* "ENVIRONMENT" */
     const char *const *paragraphs; /* NULL-terminated; "term\ttext" makes an entry of a list */
-} fq_manual_section; /* tables end with a row whose heading is NULL */
+} fq_manual_section;               /* tables end with a row whose heading is NULL */
 
 typedef struct fq_program {
     const char              *name, *version;
-    const char              *date;        /* of the manual page, "2025-01-31" */
-    const char              *summary;     /* one line, no full stop */
+    const char              *date;    /* of the manual page, "2025-01-31" */
+    const char              *summary; /* one line, no full stop */
     const char *const       *description;
     const fq_command        *commands;
-    const fq_option         *options;     /* allowed before a command and with every command */
-    const fq_manual_section *sections;    /* EXIT STATUS, ENVIRONMENT, ...: in help and manual page */
+    const fq_option         *options;  /* allowed before a command and with every command */
+    const fq_manual_section *sections; /* EXIT STATUS, ENVIRONMENT, ...: in help and manual page */
     const fq_example        *examples;
-    const char *const       *see_also;    /* "fedq-server(1)" */
+    const char *const       *see_also; /* "fedq-server(1)" */
 } fq_program;
 
 typedef enum fq_cli_outcome {
@@ -79,8 +81,8 @@ typedef struct fq_cli {
     size_t            n_values, n_operands;
 } fq_cli;
 
-/* Texts are borrowed from argv. `out` and `err` are stdout and stderr, or a test's. fq_cli_fini is due
- * whatever the outcome. */
+/* Texts are borrowed from argv. `out` and `err` are stdout and stderr, or a test's. fq_cli_fini is
+ * due whatever the outcome. */
 FQ_MUST_CHECK fq_cli_outcome fq_cli_parse(fq_cli *cli, const fq_program *program, int argc,
                                           char *const *argv, FILE *out, FILE *err);
 void                         fq_cli_fini(fq_cli *cli);

@@ -11,13 +11,13 @@ enum {
 
 struct fq_node {
     fq_node_kind kind;
-    bool plain;         /* a scalar without quotes */
-    int line, key_line; /* of the value and of its key */
-    const char *origin; /* "--set a.b=value"; NULL: from the file */
-    const char *key;    /* if it is a map's member */
-    const char *text;   /* of a scalar */
-    fq_node **members;
-    size_t n, capacity;
+    bool         plain;          /* a scalar without quotes */
+    int          line, key_line; /* of the value and of its key */
+    const char  *origin;         /* "--set a.b=value"; NULL: from the file */
+    const char  *key;            /* if it is a map's member */
+    const char  *text;           /* of a scalar */
+    fq_node    **members;
+    size_t       n, capacity;
 };
 
 /* ---- document.c ---- */
@@ -26,8 +26,8 @@ FQ_MUST_CHECK fq_status fq_document_create(fq_document **out, const char *file);
 /* One YAML value of any kind; *out is NULL if there is none at all. */
 FQ_MUST_CHECK fq_status fq_value_parse(fq_document *document, const char *origin, fq_cbytes text,
                                        fq_node **out);
-bool fq_node_is_null(const fq_node *node);
-const char *fq_node_kind_name(const fq_node *node); /* "a list" */
+bool                    fq_node_is_null(const fq_node *node);
+const char             *fq_node_kind_name(const fq_node *node); /* "a list" */
 /* FQ_EINVAL "ORIGIN: message", or "FILE:LINE: message" without an origin. */
 fq_status fq_document_fail(const fq_document *document, const char *origin, int line,
                            const char *message);

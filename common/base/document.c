@@ -21,14 +21,14 @@ enum {
  * then. */
 typedef struct chunk {
     struct chunk *next;
-    size_t used, capacity;
-    max_align_t memory[];
+    size_t        used, capacity;
+    max_align_t   memory[];
 } chunk;
 
 struct fq_document {
-    chunk *chunks;
+    chunk      *chunks;
     const char *file;
-    fq_node *root;
+    fq_node    *root;
 };
 
 static void *take(fq_document *document, size_t size) {
@@ -74,7 +74,7 @@ static fq_status make_node(fq_document *document, fq_node_kind kind, int line, c
 
 static fq_status append(fq_document *document, fq_node *parent, fq_node *member) {
     if (parent->n == parent->capacity) {
-        size_t capacity = parent->capacity == 0 ? 4 : 2 * parent->capacity;
+        size_t    capacity = parent->capacity == 0 ? 4 : 2 * parent->capacity;
         fq_node **members = take(document, capacity * sizeof *members);
         if (members == NULL)
             return no_memory();
@@ -140,14 +140,14 @@ const char *fq_text_show(char out[SHOWN_BYTES], const char *text) {
 }
 
 fq_status fq_document_fail(const fq_document *document, const char *origin, int line,
-                         const char *message) {
+                           const char *message) {
     if (origin != NULL)
         return fq_fail(FQ_EINVAL, "%s: %s", origin, message);
     return fq_fail(FQ_EINVAL, "%s:%d: %s", document->file, line, message);
 }
 
 fq_status fq_node_fail(const fq_document *document, const fq_node *node, const char *format, ...) {
-    char message[MESSAGE_BYTES];
+    char    message[MESSAGE_BYTES];
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(message, sizeof message, format, arguments);
@@ -169,7 +169,7 @@ void fq_node_place(const fq_document *document, const fq_node *node, char *out, 
 /* The node whose path `text` begins with, or of the part of it that is there; NULL if none is. */
 static const fq_node *locate(const fq_document *document, const char *text) {
     const fq_node *map = document->root, *found = NULL;
-    char name[FQ_WORD_BYTES];
+    char           name[FQ_WORD_BYTES];
     for (size_t length; map != NULL; text += length + 1) {
         length = strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789_");
         snprintf(name, sizeof name, "%.*s", length < sizeof name ? (int)length : 0, text);
@@ -182,7 +182,7 @@ static const fq_node *locate(const fq_document *document, const char *text) {
 }
 
 fq_status fq_node_context(const fq_document *document, const fq_node *node) {
-    char place[MESSAGE_BYTES];
+    char           place[MESSAGE_BYTES];
     const fq_node *named = locate(document, fq_status_text());
     fq_node_place(document, named != NULL ? named : node, place, sizeof place);
     fq_add_context("%s", place);
@@ -192,19 +192,19 @@ fq_status fq_node_context(const fq_document *document, const fq_node *node) {
 /* ---- parsing ---- */
 
 typedef struct level {
-    fq_node *node;
+    fq_node    *node;
     const char *key; /* of the member to come; NULL: the key itself is to come */
-    int key_line;
+    int         key_line;
 } level;
 
 typedef struct builder {
-    fq_document *document;
-    const char *origin;
-    fq_cbytes text;
+    fq_document  *document;
+    const char   *origin;
+    fq_cbytes     text;
     yaml_parser_t parser;
-    fq_node *root;
-    level levels[MAX_LEVELS];
-    size_t depth;
+    fq_node      *root;
+    level         levels[MAX_LEVELS];
+    size_t        depth;
 } builder;
 
 /* Is there a tab in the blanks that line `line` (from 0) begins with? */
@@ -234,9 +234,9 @@ static fq_status fail_syntax(const builder *b) {
         return no_memory();
     if (parser->error == YAML_READER_ERROR)
         return fail_reader(b);
-    size_t line = parser->problem_mark.line, begin = parser->context_mark.line;
+    size_t      line = parser->problem_mark.line, begin = parser->context_mark.line;
     const char *problem = parser->problem;
-    char message[MESSAGE_BYTES], context[MESSAGE_BYTES / 2] = "";
+    char        message[MESSAGE_BYTES], context[MESSAGE_BYTES / 2] = "";
     if (is_indented_by_tab(b->text, line))
         problem = "a tab at the beginning of the line; indent with spaces";
     else if (strstr(problem, "cannot start any token") != NULL)
@@ -256,10 +256,10 @@ static void place_of(const builder *b, char *out, size_t capacity) {
     out[0] = '\0';
     for (size_t i = 0; i < b->depth && used < capacity; i++) {
         const level *at = &b->levels[i];
-        char shown[SHOWN_BYTES];
-        int more = at->node->kind == FQ_NODE_LIST
-                       ? snprintf(out + used, capacity - used, "[%zu]", at->node->n + 1)
-                       : snprintf(out + used, capacity - used, "%s%s", used > 0 ? "." : "",
+        char         shown[SHOWN_BYTES];
+        int          more = at->node->kind == FQ_NODE_LIST
+                                ? snprintf(out + used, capacity - used, "[%zu]", at->node->n + 1)
+                                : snprintf(out + used, capacity - used, "%s%s", used > 0 ? "." : "",
                                   at->key != NULL ? fq_text_show(shown, at->key) : "");
         used += (size_t)more;
     }
@@ -271,7 +271,8 @@ static fq_status begin_member(builder *b, const fq_node *key) {
     if (key->text[0] == '\0' || fq_node_is_null(key))
         return fq_document_fail(b->document, b->origin, key->line, "a value without a key");
     if (top->node->n == MAX_MAP_KEYS)
-        return fq_document_fail(b->document, b->origin, key->line, "more than 1024 keys in one place");
+        return fq_document_fail(b->document, b->origin, key->line,
+                                "more than 1024 keys in one place");
     top->key = key->text;
     top->key_line = key->line;
     const fq_node *first = find(top->node, key->text);
@@ -316,7 +317,8 @@ static fq_status on_scalar(builder *b, const yaml_event_t *event) {
 static fq_status on_begin(builder *b, fq_node_kind kind, const yaml_event_t *event) {
     int line = (int)event->start_mark.line + 1;
     if (key_is_next(b))
-        return fq_document_fail(b->document, b->origin, line, "a key must be a word, not a list or a map");
+        return fq_document_fail(b->document, b->origin, line,
+                                "a key must be a word, not a list or a map");
     if (b->depth == MAX_LEVELS)
         return fq_document_fail(b->document, b->origin, line, "nested deeper than 32 levels");
     fq_node *node;
@@ -330,10 +332,10 @@ static fq_status refuse_properties(const builder *b, const yaml_event_t *event,
     int line = (int)event->start_mark.line + 1;
     if (anchor != NULL)
         return fq_document_fail(b->document, b->origin, line,
-                       "anchors (&name) are not supported; quote a text with &");
+                                "anchors (&name) are not supported; quote a text with &");
     if (tag != NULL)
         return fq_document_fail(b->document, b->origin, line,
-                       "tags (!name) are not supported; quote a text with !");
+                                "tags (!name) are not supported; quote a text with !");
     return FQ_OK;
 }
 
@@ -343,11 +345,11 @@ static fq_status on_event(builder *b, const yaml_event_t *event) {
     case YAML_DOCUMENT_START_EVENT:
         if (b->root != NULL)
             return fq_document_fail(b->document, b->origin, line,
-                           "a second document begins here; one is allowed");
+                                    "a second document begins here; one is allowed");
         return FQ_OK;
     case YAML_ALIAS_EVENT:
         return fq_document_fail(b->document, b->origin, line,
-                       "aliases (*name) are not supported; quote a text with *");
+                                "aliases (*name) are not supported; quote a text with *");
     case YAML_SCALAR_EVENT:
         FQ_TRY(refuse_properties(b, event, event->data.scalar.anchor, event->data.scalar.tag));
         return on_scalar(b, event);
@@ -368,8 +370,7 @@ static fq_status on_event(builder *b, const yaml_event_t *event) {
     }
 }
 
-fq_status fq_value_parse(fq_document *document, const char *origin, fq_cbytes text,
-                             fq_node **out) {
+fq_status fq_value_parse(fq_document *document, const char *origin, fq_cbytes text, fq_node **out) {
     builder b = {.document = document, .origin = origin, .text = text};
     if (!yaml_parser_initialize(&b.parser))
         return no_memory();
@@ -497,8 +498,8 @@ static fq_status place_member(fq_document *document, fq_node *map, fq_node *memb
 /* Put `value` at `path`, whose dots are overwritten. The path outlives the document's nodes. */
 static fq_status put_at(fq_document *document, const char *origin, char *path, fq_node *value) {
     const char *names[MAX_LEVELS];
-    size_t n = 0, known;
-    fq_node *map;
+    size_t      n = 0, known;
+    fq_node    *map;
     for (char *at = path; at != NULL;) {
         if (n == MAX_LEVELS)
             return fq_fail(FQ_EINVAL, "%s: nested deeper than %d levels", origin, MAX_LEVELS);
@@ -524,7 +525,7 @@ static fq_status put_at(fq_document *document, const char *origin, char *path, f
 }
 
 fq_status fq_document_set(fq_document *document, const char *assignment) {
-    char shown[SHOWN_BYTES], written[SHOWN_BYTES + 8];
+    char        shown[SHOWN_BYTES], written[SHOWN_BYTES + 8];
     const char *origin = NULL, *path = NULL;
     snprintf(written, sizeof written, "--set %s", fq_text_show(shown, assignment));
     FQ_TRY(copy_text(document, written, strlen(written), &origin));
@@ -547,9 +548,9 @@ fq_status fq_document_set(fq_document *document, const char *assignment) {
 }
 
 fq_status fq_document_put(fq_document *document, const char *path, const fq_node *value) {
-    char place[MESSAGE_BYTES];
+    char        place[MESSAGE_BYTES];
     const char *own;
-    fq_node *copy;
+    fq_node    *copy;
     fq_node_place(document, value, place, sizeof place);
     FQ_TRY(copy_text(document, path, strlen(path), &own));
     FQ_TRY(copy_node(document, value, &copy));

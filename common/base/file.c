@@ -11,16 +11,17 @@
 #include <unistd.h>
 #include <zlib.h>
 
-/* Opening a folder for reading succeeds and then every read fails; opening a pipe that nobody writes to waits
- * for ever: say so at once instead. A pipe with a writer, <(command) or /dev/stdin, is read if `pipe` is
- * given; it says whether this is one. */
+/* Opening a folder for reading succeeds and then every read fails; opening a pipe that nobody
+ * writes to waits for ever: say so at once instead. A pipe with a writer, <(command) or /dev/stdin,
+ * is read if `pipe` is given; it says whether this is one. */
 static fq_status open_for_reading(const char *path, int *out, size_t *size, bool *pipe) {
     int file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (file < 0)
         return fq_fail(FQ_EIO, "cannot open %s: %s", path, strerror(errno));
     struct stat info;
     bool        known = fstat(file, &info) == 0, fifo = known && S_ISFIFO(info.st_mode);
-    if (!known || !(S_ISREG(info.st_mode) || (fifo && pipe != NULL)) || fcntl(file, F_SETFL, O_RDONLY) != 0) {
+    if (!known || !(S_ISREG(info.st_mode) || (fifo && pipe != NULL)) ||
+        fcntl(file, F_SETFL, O_RDONLY) != 0) {
         close(file);
         return fq_fail(FQ_EIO, "%s is not a regular file", path);
     }
@@ -64,8 +65,9 @@ fq_status fq_file_read(const char *path, size_t limit, fq_cbytes *out) {
         if (got < 0) {
             int         code;
             const char *reason = gzerror(file, &code);
-            status = code == Z_ERRNO ? fq_fail(FQ_EIO, "cannot read %s: %s", path, strerror(errno))
-                                     : fq_fail(FQ_EPROTO, "%s is a damaged gzip file: %s", path, reason);
+            status = code == Z_ERRNO
+                         ? fq_fail(FQ_EIO, "cannot read %s: %s", path, strerror(errno))
+                         : fq_fail(FQ_EPROTO, "%s is a damaged gzip file: %s", path, reason);
             break;
         }
         size += (size_t)got;
@@ -144,8 +146,23 @@ static fq_status sync_folder_of(const char *path) {
     return FQ_OK;
 }
 
+/* A device or a pipe is written to, not replaced: it is not ours to take away. */
+static fq_status write_special(const char *path, fq_cbytes bytes) {
+    int file = open(path, O_WRONLY | O_CLOEXEC);
+    if (file < 0)
+        return fq_fail(FQ_EIO, "cannot open %s: %s", path, strerror(errno));
+    fq_status status = write_all(file, path, bytes);
+    if (close(file) != 0 && status == FQ_OK)
+        status = fq_fail(FQ_EIO, "cannot close %s: %s", path, strerror(errno));
+    return status;
+}
+
 fq_status fq_file_replace(const char *path, fq_cbytes bytes, bool durable) {
-    char temporary[PATH_MAX];
+    char        temporary[PATH_MAX];
+    struct stat there;
+    if (stat(path, &there) == 0 &&
+        (S_ISCHR(there.st_mode) || S_ISBLK(there.st_mode) || S_ISFIFO(there.st_mode)))
+        return write_special(path, bytes);
     if (snprintf(temporary, sizeof temporary, "%s.part", path) >= (int)sizeof temporary)
         return fq_fail(FQ_EINVAL, "path too long: %s", path);
     int file = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);

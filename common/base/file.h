@@ -2,24 +2,25 @@
 #ifndef FQ_BASE_FILE_H
 #define FQ_BASE_FILE_H
 
+#include "base/bytes.h"
+#include "base/status.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#include "base/bytes.h"
-#include "base/status.h"
-
-/* Read a file or a pipe that has a writer, unpacking it if it is gzip. More than `limit` bytes unpacked: FQ_ELIMIT. The caller
- * frees out->data with free(). Errors name the path and the reason. */
+/* Read a file or a pipe that has a writer, unpacking it if it is gzip. More than `limit` bytes
+ * unpacked: FQ_ELIMIT. The caller frees out->data with free(). Errors name the path and the reason.
+ */
 FQ_MUST_CHECK fq_status fq_file_read(const char *path, size_t limit, fq_cbytes *out);
 
 /* Map a file for reading; end with fq_file_unmap. An empty file is FQ_EPROTO. */
 FQ_MUST_CHECK fq_status fq_file_map(const char *path, fq_cbytes *out);
 void                    fq_file_unmap(fq_cbytes *bytes);
 
-/* Replace `path` by `bytes` in one step: a reader sees the old file or the new one, never a part, and
- * a failure leaves the old one. `durable`: it survives a power cut once this returns (fsync of file
- * and folder); without it, it survives the end of this process at any instant. */
+/* Replace `path` by `bytes` in one step: a reader sees the old file or the new one, never a part,
+ * and a failure leaves the old one. `durable`: it survives a power cut once this returns (fsync of
+ * file and folder); without it, it survives the end of this process at any instant. */
 FQ_MUST_CHECK fq_status fq_file_replace(const char *path, fq_cbytes bytes, bool durable);
 
 bool fq_file_exists(const char *path);
@@ -27,6 +28,7 @@ bool fq_file_exists(const char *path);
 /* Make a folder and its parents. FQ_EIO names the part that failed. */
 FQ_MUST_CHECK fq_status fq_folder_make(const char *path);
 
-uint32_t fq_crc32(fq_cbytes bytes); /* CRC-32 of zlib: against accidents of storage, not attackers */
+uint32_t
+fq_crc32(fq_cbytes bytes); /* CRC-32 of zlib: against accidents of storage, not attackers */
 
 #endif

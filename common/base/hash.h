@@ -1,4 +1,5 @@
-/* SHA-256 through libsodium: names models and settings. For storage accidents fq_crc32 is enough. */
+/* SHA-256 through libsodium: names models and settings. For storage accidents fq_crc32 is enough.
+ */
 #ifndef FQ_BASE_HASH_H
 #define FQ_BASE_HASH_H
 

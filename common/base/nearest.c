@@ -16,7 +16,7 @@ static size_t count_edits(const char *a, const char *b) {
     size_t n = strlen(a), m = strlen(b);
     if (n > LONGEST_WORD || m > LONGEST_WORD)
         return SIZE_MAX;
-    size_t rows[3][LONGEST_WORD + 1];
+    size_t  rows[3][LONGEST_WORD + 1];
     size_t *before = rows[0], *previous = rows[1], *current = rows[2];
     for (size_t j = 0; j <= m; j++)
         before[j] = previous[j] = j;
@@ -38,8 +38,8 @@ static size_t count_edits(const char *a, const char *b) {
 }
 
 const char *fq_nearest(const char *word, const char *const *names) {
-    size_t third = (strlen(word) + 2) / 3;
-    size_t least = (third < 2 ? third : 2) + 1;
+    size_t      third = (strlen(word) + 2) / 3;
+    size_t      least = (third < 2 ? third : 2) + 1;
     const char *nearest = NULL;
     for (size_t i = 0; names[i] != NULL; i++) {
         size_t edits = count_edits(word, names[i]);

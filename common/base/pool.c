@@ -12,17 +12,17 @@ enum { TEXT_BYTES = 1024 };
 struct fq_pool {
     pthread_mutex_t mutex;
     pthread_cond_t  work, done;
-    pthread_t      *threads;   /* [n_workers - 1] */
+    pthread_t      *threads; /* [n_workers - 1] */
     size_t          n_workers, n_started;
     /* The job at hand; all under the mutex. */
-    fq_task        *task;
-    void           *context;
-    size_t          n_tasks, next_task, n_busy;
-    uint64_t        job;       /* counts jobs, so that a sleeper knows a new one */
-    bool            quit;
-    size_t          failed_task;
-    fq_status       failure;
-    char            failure_text[TEXT_BYTES];
+    fq_task  *task;
+    void     *context;
+    size_t    n_tasks, next_task, n_busy;
+    uint64_t  job; /* counts jobs, so that a sleeper knows a new one */
+    bool      quit;
+    size_t    failed_task;
+    fq_status failure;
+    char      failure_text[TEXT_BYTES];
 };
 
 typedef struct worker_start {
@@ -97,7 +97,8 @@ fq_status fq_pool_create(fq_pool **out, size_t n_workers) {
     if (pool->n_started + 1 != n_workers) {
         size_t started = pool->n_started;
         fq_pool_destroy(out);
-        return fq_fail(FQ_ENOMEM, "could start only %zu of %zu worker threads", started + 1, n_workers);
+        return fq_fail(FQ_ENOMEM, "could start only %zu of %zu worker threads", started + 1,
+                       n_workers);
     }
     return FQ_OK;
 }

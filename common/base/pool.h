@@ -6,9 +6,9 @@
 #ifndef FQ_BASE_POOL_H
 #define FQ_BASE_POOL_H
 
-#include <stddef.h>
-
 #include "base/status.h"
+
+#include <stddef.h>
 
 typedef struct fq_pool fq_pool;
 
@@ -20,8 +20,8 @@ FQ_MUST_CHECK fq_status fq_pool_create(fq_pool **pool, size_t n_workers);
 void                    fq_pool_destroy(fq_pool **pool);
 size_t                  fq_pool_workers(const fq_pool *pool);
 
-/* Run tasks 0..n-1, return when all are done. When tasks fail, the failure of the lowest-numbered one
- * is returned with its text; no task is started after the first failure. */
+/* Run tasks 0..n-1, return when all are done. When tasks fail, the failure of the lowest-numbered
+ * one is returned with its text; no task is started after the first failure. */
 FQ_MUST_CHECK fq_status fq_pool_for(fq_pool *pool, size_t n, fq_task *task, void *context);
 
 /* Processors this process may run on. */

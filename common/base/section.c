@@ -14,16 +14,16 @@
 
 typedef struct place {
     const fq_document *document;
-    const char *path;
-    const fq_key *key;
-    size_t member; /* of a list, from 1; 0: the value itself */
+    const char        *path;
+    const fq_key      *key;
+    size_t             member; /* of a list, from 1; 0: the value itself */
 } place;
 
 static fq_status fail_value(const place *at, const fq_node *node, const char *format, ...)
     FQ_PRINTF(3, 4);
 
 static fq_status fail_value(const place *at, const fq_node *node, const char *format, ...) {
-    char message[MESSAGE_BYTES], member[40] = "";
+    char    message[MESSAGE_BYTES], member[40] = "";
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(message, sizeof message, format, arguments);
@@ -164,7 +164,7 @@ static fq_status read_real(const place *at, const fq_node *node, double *out) {
     locale_t c = newlocale(LC_ALL_MASK, "C", (locale_t)0);
     errno = 0;
     double value = strtod_l(node->text, NULL, c);
-    int reason = errno;
+    int    reason = errno;
     freelocale(c);
     /* ERANGE with a number that is neither 0 nor infinite: denormal, and correctly rounded. */
     if (reason == ERANGE && (value == 0.0 || isinf(value)))
@@ -189,7 +189,8 @@ static fq_status read_bool(const place *at, const fq_node *node, bool *out) {
                : strcasecmp(node->text, no[i]) == 0 ? "; write false"
                                                     : hint;
     char shown[SHOWN_BYTES];
-    return fail_value(at, node, "'%s' is not true or false%s", fq_text_show(shown, node->text), hint);
+    return fail_value(at, node, "'%s' is not true or false%s", fq_text_show(shown, node->text),
+                      hint);
 }
 
 static void list_names(const char *const *names, char *out, size_t capacity) {
@@ -207,7 +208,7 @@ static fq_status read_choice(const place *at, const fq_node *node, int *out) {
             *out = i;
             return FQ_OK;
         }
-    char known[MESSAGE_BYTES / 2], hint[SHOWN_BYTES] = "", shown[SHOWN_BYTES];
+    char        known[MESSAGE_BYTES / 2], hint[SHOWN_BYTES] = "", shown[SHOWN_BYTES];
     const char *nearest = fq_nearest(node->text, choices);
     if (nearest != NULL)
         snprintf(hint, sizeof hint, "; did you mean '%s'?", nearest);
@@ -219,7 +220,7 @@ static fq_status read_choice(const place *at, const fq_node *node, int *out) {
 static fq_status read_text(const place *at, const fq_node *node, char *out, size_t capacity) {
     FQ_TRY(expect_scalar(at, node));
     size_t length = strlen(node->text);
-    char shown[SHOWN_BYTES];
+    char   shown[SHOWN_BYTES];
     if (length >= capacity)
         return fail_value(at, node, "'%s' has %zu bytes; at most %zu are allowed",
                           fq_text_show(shown, node->text), length, capacity - 1);
@@ -296,10 +297,10 @@ static fq_status read_fallback(const place *at, void *field) {
         return FQ_OK; /* the zero that is there */
     fq_document *document;
     FQ_TRY(fq_document_create(&document, "default"));
-    fq_node *node = NULL;
-    place own = {document, at->path, at->key, 0};
-    fq_status status =
-        fq_value_parse(document, NULL, (fq_cbytes){(const unsigned char *)text, strlen(text)}, &node);
+    fq_node  *node = NULL;
+    place     own = {document, at->path, at->key, 0};
+    fq_status status = fq_value_parse(
+        document, NULL, (fq_cbytes){(const unsigned char *)text, strlen(text)}, &node);
     if (status == FQ_OK && node != NULL && !fq_node_is_null(node))
         status = read_field(&own, node, field);
     fq_document_destroy(&document);
@@ -319,13 +320,13 @@ static fq_status fail_unknown(const fq_document *document, const fq_node *member
                               const fq_key *keys, const char *const *subsections) {
     enum { MOST = 256 };
     const char *names[MOST + 1];
-    size_t n = 0;
+    size_t      n = 0;
     for (const fq_key *key = keys; key->name != NULL && n < MOST; key++)
         names[n++] = key->name;
     for (size_t i = 0; subsections != NULL && subsections[i] != NULL && n < MOST; i++)
         names[n++] = subsections[i];
     names[n] = NULL;
-    char shown[SHOWN_BYTES], known[MESSAGE_BYTES / 2], message[MESSAGE_BYTES];
+    char        shown[SHOWN_BYTES], known[MESSAGE_BYTES / 2], message[MESSAGE_BYTES];
     const char *nearest = fq_nearest(member->key, names), *dot = path[0] != '\0' ? "." : "";
     fq_text_show(shown, member->key);
     list_names(names, known, sizeof known);
@@ -357,7 +358,7 @@ fq_status fq_section_load(const fq_document *document, const fq_node *map, const
                             map->kind == FQ_NODE_LIST ? "a list" : "the value ",
                             map->kind == FQ_NODE_LIST ? "" : fq_text_show(shown, map->text));
     for (size_t i = 0; map != NULL && i < map->n; i++) {
-        const char *name = map->members[i]->key;
+        const char   *name = map->members[i]->key;
         const fq_key *key = keys;
         while (key->name != NULL && strcmp(key->name, name) != 0)
             key++;
@@ -365,8 +366,8 @@ fq_status fq_section_load(const fq_document *document, const fq_node *map, const
             return fail_unknown(document, map->members[i], path, keys, subsections);
     }
     for (const fq_key *key = keys; key->name != NULL; key++) {
-        place at = {document, path, key, 0};
-        void *field = (unsigned char *)out + key->offset;
+        place          at = {document, path, key, 0};
+        void          *field = (unsigned char *)out + key->offset;
         const fq_node *node = fq_node_find(map, key->name);
         memset(field, 0, field_size(key->type));
         if (node != NULL && fq_node_is_null(node)) /* a value forgotten, not a default wanted */

@@ -18,7 +18,7 @@ int fq_say(const char *format, ...) {
 }
 
 void fq_add_context(const char *format, ...) {
-    char context[TEXT_BYTES];
+    char    context[TEXT_BYTES];
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(context, sizeof context, format, arguments);
@@ -35,17 +35,17 @@ const char *fq_status_text(void) {
 
 const char *fq_status_name(fq_status code) {
     switch (code) {
-    case FQ_OK:         return "ok";
-    case FQ_EINVAL:     return "invalid";
-    case FQ_ENOMEM:     return "no-memory";
-    case FQ_EIO:        return "io";
-    case FQ_EPROTO:     return "malformed";
-    case FQ_ELIMIT:     return "limit";
-    case FQ_ESTALE:     return "stale";
+    case FQ_OK: return "ok";
+    case FQ_EINVAL: return "invalid";
+    case FQ_ENOMEM: return "no-memory";
+    case FQ_EIO: return "io";
+    case FQ_EPROTO: return "malformed";
+    case FQ_ELIMIT: return "limit";
+    case FQ_ESTALE: return "stale";
     case FQ_ENONFINITE: return "non-finite";
-    case FQ_ESTATE:     return "state";
-    case FQ_ETIMEOUT:   return "timeout";
-    case FQ_EAUTH:      return "auth";
+    case FQ_ESTATE: return "state";
+    case FQ_ETIMEOUT: return "timeout";
+    case FQ_EAUTH: return "auth";
     }
     return "unknown";
 }

@@ -6,7 +6,7 @@
 #ifndef FQ_BASE_STATUS_H
 #define FQ_BASE_STATUS_H
 
-#define FQ_MUST_CHECK __attribute__((warn_unused_result))
+#define FQ_MUST_CHECK          __attribute__((warn_unused_result))
 #define FQ_PRINTF(text, first) __attribute__((format(printf, text, first)))
 
 /* One code for each thing that a caller does differently. */
@@ -24,9 +24,9 @@ typedef enum fq_status {
     FQ_EAUTH,
 } fq_status;
 
-/* fq_fail(code, format, ...): store the text and return `code`. A macro over two functions, so that the
- * compiler sees which code a failing path returns. */
-int fq_say(const char *format, ...) FQ_PRINTF(1, 2);
+/* fq_fail(code, format, ...): store the text and return `code`. A macro over two functions, so that
+ * the compiler sees which code a failing path returns. */
+int                     fq_say(const char *format, ...) FQ_PRINTF(1, 2);
 static inline fq_status fq_failed(fq_status code, int said) {
     (void)said;
     return code;

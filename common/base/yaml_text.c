@@ -45,7 +45,7 @@ static bool reads_as_word(const char *text) {
  */
 static size_t decode(const char *at, uint32_t *point) {
     const unsigned char *s = (const unsigned char *)at;
-    size_t n = s[0] < 0xC0 ? 1 : s[0] < 0xE0 ? 2 : s[0] < 0xF0 ? 3 : 4;
+    size_t               n = s[0] < 0xC0 ? 1 : s[0] < 0xE0 ? 2 : s[0] < 0xF0 ? 3 : 4;
     *point = n == 1 ? s[0] : s[0] & (0xFFU >> (n + 1));
     for (size_t i = 1; i < n; i++) {
         if ((s[i] & 0xC0) != 0x80) {
@@ -67,8 +67,8 @@ static void put_quoted(fq_buffer *out, const char *text) {
     fq_yaml_put(out, "\"");
     while (*text != '\0') {
         uint32_t point;
-        size_t n = decode(text, &point);
-        char escape[12];
+        size_t   n = decode(text, &point);
+        char     escape[12];
         if (point == '"' || point == '\\') {
             fq_put_u8(out, '\\');
             fq_put_u8(out, (uint8_t)point);
@@ -121,7 +121,7 @@ void fq_node_print(const fq_node *node, char *out, size_t capacity) {
     fq_buffer text = {0};
     put_node(&text, node, capacity);
     size_t n = text.size;
-    bool cut = n >= capacity;
+    bool   cut = n >= capacity;
     if (cut) {
         n = capacity > 4 ? capacity - 4 : 0;
         while (n > 0 && (text.data[n] & 0xC0) == 0x80)

@@ -23,7 +23,7 @@ void fq_batches_begin(fq_batches *batches, uint32_t *order, size_t n, size_t bat
 
 const uint32_t *fq_batches_next(fq_batches *batches, size_t *size) {
     size_t left = batches->n - batches->next;
-    bool short_end = left < batches->batch && batches->next > 0;
+    bool   short_end = left < batches->batch && batches->next > 0;
     if (left == 0 || (batches->drop_last && short_end)) {
         batches->epoch++;
         shuffle(batches);

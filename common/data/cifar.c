@@ -12,9 +12,9 @@ enum { PIXELS = 3 * 32 * 32, MAX_FILES = 5 };
 
 typedef struct cifar {
     const fq_data_reader *reader;
-    fq_cifar_labels labels;
-    const char *subfolder;
-    const char *train[MAX_FILES + 1], *test; /* train ends with NULL */
+    fq_cifar_labels       labels;
+    const char           *subfolder;
+    const char           *train[MAX_FILES + 1], *test; /* train ends with NULL */
 } cifar;
 
 fq_status fq_cifar_count(const char *file, fq_cbytes bytes, fq_cifar_labels labels, size_t *n) {
@@ -33,7 +33,7 @@ fq_status fq_cifar_parse(const char *file, fq_cbytes bytes, fq_cifar_labels labe
     size_t record = labels.bytes + PIXELS, n = bytes.size / record;
     for (size_t i = 0; i < n; i++) {
         const unsigned char *at = bytes.data + i * record;
-        unsigned label = at[labels.bytes - 1];
+        unsigned             label = at[labels.bytes - 1];
         if (label >= labels.classes)
             return fq_fail(FQ_EPROTO, "%s: label %zu is %u, expected 0 to %u", file, i, label,
                            labels.classes - 1);
@@ -61,10 +61,10 @@ static fq_status grow(fq_examples *examples, const char *file, size_t n) {
 
 static fq_status append_file(const cifar *kind, const char *folder, const char *name,
                              fq_examples *out) {
-    char path[FQ_DATA_PATH_BYTES];
+    char      path[FQ_DATA_PATH_BYTES];
     fq_cbytes bytes;
     FQ_TRY(fq_data_read(kind->reader, folder, name, path, &bytes));
-    size_t n = 0;
+    size_t    n = 0;
     fq_status status;
     FQ_GO(status, fq_cifar_count(path, bytes, kind->labels, &n));
     FQ_GO(status, grow(out, path, n));

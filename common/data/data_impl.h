@@ -22,12 +22,12 @@ enum {
 
 /* Examples in rows; bytes stay bytes until they are gathered. */
 typedef struct fq_examples {
-    size_t n;
-    uint8_t *bytes;   /* [n, features], or NULL */
-    float *floats;    /* [n, features], or NULL */
+    size_t    n;
+    uint8_t  *bytes;  /* [n, features], or NULL */
+    float    *floats; /* [n, features], or NULL */
     uint16_t *labels; /* [n] */
     uint32_t *users;  /* [n], or NULL: no natural clients */
-    void *memory;     /* block that bytes or floats points into */
+    void     *memory; /* block that bytes or floats points into */
 } fq_examples;
 
 /* x = (raw - mean[c]) / std[c]; raw is byte / 255 for bytes. n: 1 for all channels alike, or one
@@ -40,22 +40,22 @@ typedef struct fq_normalization {
 /* LEAF synthetic(alpha, beta), see synthetic.c. */
 typedef struct fq_synthetic {
     uint64_t seed;
-    size_t features, classes;
-    double alpha, beta;
-    size_t mean_examples, min_examples;
-    float deviation[FQ_SYNTHETIC_FEATURES]; /* [features] of x around the client's mean */
+    size_t   features, classes;
+    double   alpha, beta;
+    size_t   mean_examples, min_examples;
+    float    deviation[FQ_SYNTHETIC_FEATURES]; /* [features] of x around the client's mean */
 } fq_synthetic;
 
 struct fq_dataset {
-    char name[FQ_WORD_BYTES];
-    fq_shape shape;
-    uint32_t classes;
-    uint64_t users;
-    fq_examples train, test;
+    char             name[FQ_WORD_BYTES];
+    fq_shape         shape;
+    uint32_t         classes;
+    uint64_t         users;
+    fq_examples      train, test;
     fq_normalization normalization;
-    size_t n_tables, plane;            /* parts that are normalised alike: channels, or one */
-    float table[FQ_MAX_CHANNELS][256]; /* normalised value of a byte */
-    fq_synthetic *synthetic;           /* NULL: examples are in train */
+    size_t           n_tables, plane; /* parts that are normalised alike: channels, or one */
+    float            table[FQ_MAX_CHANNELS][256]; /* normalised value of a byte */
+    fq_synthetic    *synthetic;                   /* NULL: examples are in train */
 };
 
 /* ---- for readers ---- */
@@ -85,8 +85,8 @@ FQ_MUST_CHECK fq_status fq_data_read(const fq_data_reader *reader, const char *f
 /* ---- parsers: `file` only names the bytes in errors ---- */
 /* IDX of unsigned bytes with `rank` dimensions (1..3), whose product is exactly what follows. */
 typedef struct fq_idx {
-    size_t dims[3];            /* the first is the number of examples, > 0 */
-    const unsigned char *data; /* borrowed */
+    size_t               dims[3]; /* the first is the number of examples, > 0 */
+    const unsigned char *data;    /* borrowed */
 } fq_idx;
 FQ_MUST_CHECK fq_status fq_idx_parse(const char *file, fq_cbytes bytes, unsigned rank, fq_idx *out);
 
@@ -115,10 +115,10 @@ typedef enum fq_npy_type {
 enum { FQ_NPY_RANK = 4 };
 /* A C-ordered array whose dimensions, all > 0, say exactly as many bytes as there are. */
 typedef struct fq_npy {
-    fq_npy_type type;
-    size_t size;   /* bytes of an element */
-    unsigned rank; /* 1..FQ_NPY_RANK */
-    size_t dims[FQ_NPY_RANK];
+    fq_npy_type          type;
+    size_t               size; /* bytes of an element */
+    unsigned             rank; /* 1..FQ_NPY_RANK */
+    size_t               dims[FQ_NPY_RANK];
     const unsigned char *data; /* borrowed, not aligned */
 } fq_npy;
 FQ_MUST_CHECK fq_status fq_npy_parse(const char *file, fq_cbytes bytes, fq_npy *out);
@@ -131,24 +131,24 @@ FQ_MUST_CHECK fq_status fq_npy_floats(const char *file, const fq_npy *array, siz
 /* LEAF json, one file after the other, into examples that grow. To begin: all zero but what is
  * noted. */
 typedef struct fq_leaf {
-    size_t features;  /* of every example; 0: as the first example has */
-    uint32_t classes; /* labels must be below */
-    uint32_t found;   /* largest label + 1 */
-    size_t n, capacity;
-    uint32_t users;
-    float *floats;        /* [n, features] */
-    uint16_t *labels;     /* [n] */
-    uint32_t *owners;     /* [n] < users */
-    struct json_t *names; /* user -> number of examples */
+    size_t         features; /* of every example; 0: as the first example has */
+    uint32_t       classes;  /* labels must be below */
+    uint32_t       found;    /* largest label + 1 */
+    size_t         n, capacity;
+    uint32_t       users;
+    float         *floats; /* [n, features] */
+    uint16_t      *labels; /* [n] */
+    uint32_t      *owners; /* [n] < users */
+    struct json_t *names;  /* user -> number of examples */
 } fq_leaf;
-void fq_leaf_fini(fq_leaf *leaf);
+void                    fq_leaf_fini(fq_leaf *leaf);
 FQ_MUST_CHECK fq_status fq_leaf_parse(const char *file, fq_cbytes bytes, fq_leaf *leaf);
 
 /* ---- synthetic ---- */
 size_t fq_synthetic_count(const fq_synthetic *synthetic, uint64_t client);
 size_t fq_synthetic_largest(const fq_synthetic *synthetic);
-void fq_synthetic_gather(const fq_synthetic *synthetic, uint64_t client, const uint32_t *order,
-                         size_t batch, size_t lanes, float *x, uint16_t *labels);
+void   fq_synthetic_gather(const fq_synthetic *synthetic, uint64_t client, const uint32_t *order,
+                           size_t batch, size_t lanes, float *x, uint16_t *labels);
 
 extern const fq_data_reader fq_reader_fashion_mnist, fq_reader_mnist, fq_reader_emnist,
     fq_reader_cifar10, fq_reader_cifar100, fq_reader_femnist, fq_reader_leaf, fq_reader_npy,

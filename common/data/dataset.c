@@ -19,8 +19,8 @@ static const fq_data_reader *find_reader(const char *name) {
 static fq_status unknown_set(const char *name) {
     enum { MOST = 32 };
     const char *names[MOST + 1];
-    char known[FQ_TEXT_BYTES] = "";
-    size_t n = 0;
+    char        known[FQ_TEXT_BYTES] = "";
+    size_t      n = 0;
     for (; fq_data_readers[n] != NULL && n < MOST; n++) {
         size_t used = strlen(known);
         names[n] = fq_data_readers[n]->name;
@@ -35,7 +35,7 @@ static fq_status unknown_set(const char *name) {
 
 fq_status fq_data_settings_check(const fq_data_settings *settings) {
     const fq_data_reader *reader = find_reader(settings->set);
-    bool custom = settings->normalize == FQ_NORMALIZE_CUSTOM;
+    bool                  custom = settings->normalize == FQ_NORMALIZE_CUSTOM;
     if (reader == NULL)
         return unknown_set(settings->set);
     if (!custom && (settings->mean.n > 0 || settings->std.n > 0))
@@ -51,10 +51,11 @@ fq_status fq_data_settings_check(const fq_data_settings *settings) {
                        "used as they are drawn");
     /* The default cannot be told from a wish. */
     if (settings->split != FQ_SPLIT_NATURAL && settings->split != FQ_SPLIT_DIRICHLET)
-        return fq_fail(FQ_EINVAL,
-                       "data.split: %s is not possible for synthetic, which has clients of its own; "
-                       "leave the key out or set natural",
-                       fq_split_names[settings->split]);
+        return fq_fail(
+            FQ_EINVAL,
+            "data.split: %s is not possible for synthetic, which has clients of its own; "
+            "leave the key out or set natural",
+            fq_split_names[settings->split]);
     return FQ_OK;
 }
 
@@ -81,7 +82,7 @@ fq_status fq_dataset_open(const fq_data_settings *settings, uint64_t seed, fq_da
     *out = NULL;
     FQ_TRY(fq_data_settings_check(settings));
     const fq_data_reader *reader = find_reader(settings->set);
-    char folder[FQ_DATA_PATH_BYTES] = "";
+    char                  folder[FQ_DATA_PATH_BYTES] = "";
     if (reader->where != NULL)
         FQ_TRY(choose_folder(reader, settings, folder, sizeof folder));
     return reader->open(settings, folder, seed, out);
@@ -246,7 +247,7 @@ fq_status fq_dataset_finish(fq_dataset *set, const fq_data_settings *settings,
 
 fq_status fq_dataset_hold_out(fq_dataset *set, const fq_data_settings *settings, uint64_t seed) {
     fq_examples *train = &set->train, *test = &set->test;
-    size_t n = train->n, features = fq_shape_count(set->shape);
+    size_t       n = train->n, features = fq_shape_count(set->shape);
     FQ_TRY(check_count(set, "training", n));
     size_t n_test = (size_t)((double)n * settings->test_fraction + 0.5);
     if (n_test == 0 || n_test >= n)
@@ -258,7 +259,7 @@ fq_status fq_dataset_hold_out(fq_dataset *set, const fq_data_settings *settings,
     test->memory = malloc(n_test * features * (bytes ? 1 : sizeof(float)));
     test->labels = malloc(n_test * sizeof *test->labels);
     uint32_t *order = malloc(n * sizeof *order);
-    bool *held = calloc(n, sizeof *held);
+    bool     *held = calloc(n, sizeof *held);
     fq_status status = FQ_OK;
     if (test->memory == NULL || test->labels == NULL || order == NULL || held == NULL) {
         status = fq_fail(FQ_ENOMEM, "no memory for %zu test examples of %s", n_test, set->name);

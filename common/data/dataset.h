@@ -18,23 +18,23 @@ typedef struct fq_dataset fq_dataset;
 
 /* Settings under `data:`; see fq_data_keys for each. */
 typedef struct fq_data_settings {
-    char set[FQ_TEXT_BYTES];  /* a reader's name */
-    char path[FQ_TEXT_BYTES]; /* empty: $FEDQ_DATA/<set> or the reader's own default */
-    int64_t clients;
-    int split;                 /* fq_split */
-    double alpha;              /* dirichlet, dirichlet_client */
-    int64_t shards_per_client; /* shards */
-    int64_t min_examples;      /* fewest a client may have */
-    int64_t test_limit;        /* use only so many test examples; 0: all */
-    int64_t train_limit;
-    int normalize;      /* fq_normalize */
+    char     set[FQ_TEXT_BYTES];  /* a reader's name */
+    char     path[FQ_TEXT_BYTES]; /* empty: $FEDQ_DATA/<set> or the reader's own default */
+    int64_t  clients;
+    int      split;             /* fq_split */
+    double   alpha;             /* dirichlet, dirichlet_client */
+    int64_t  shards_per_client; /* shards */
+    int64_t  min_examples;      /* fewest a client may have */
+    int64_t  test_limit;        /* use only so many test examples; 0: all */
+    int64_t  train_limit;
+    int      normalize; /* fq_normalize */
     fq_reals mean, std; /* custom: one value, or one per channel, of raw / 255 for bytes */
     /* synthetic */
-    double synthetic_alpha, synthetic_beta;
+    double  synthetic_alpha, synthetic_beta;
     int64_t features, classes;
     int64_t examples; /* mean over clients */
     int64_t test_examples;
-    double test_fraction; /* held out, by the seed, where npy and LEAF have no test part */
+    double  test_fraction; /* held out, by the seed, where npy and LEAF have no test part */
 } fq_data_settings;
 extern const fq_key fq_data_keys[];
 /* What can be told without opening the set: is it known, and do the keys go together? FQ_EINVAL
@@ -74,11 +74,11 @@ extern const fq_data_reader *const fq_data_readers[]; /* NULL-terminated */
  * files are FQ_EPROTO naming file, what was found and what was expected. */
 FQ_MUST_CHECK fq_status fq_dataset_open(const fq_data_settings *settings, uint64_t seed,
                                         fq_dataset **out);
-void fq_dataset_close(fq_dataset **set);
+void                    fq_dataset_close(fq_dataset **set);
 
 const char *fq_dataset_name(const fq_dataset *set);
-fq_shape fq_dataset_shape(const fq_dataset *set); /* of one example */
-uint32_t fq_dataset_classes(const fq_dataset *set);
+fq_shape    fq_dataset_shape(const fq_dataset *set); /* of one example */
+uint32_t    fq_dataset_classes(const fq_dataset *set);
 size_t fq_dataset_train_count(const fq_dataset *set); /* 0 if examples belong to clients by nature
                                                          and are made on the fly (synthetic) */
 size_t fq_dataset_test_count(const fq_dataset *set);
@@ -92,9 +92,9 @@ size_t fq_dataset_normalization(const fq_dataset *set, float mean[16], float std
  * (synthetic: example i of client `client`). */
 typedef struct fq_shard {
     const fq_dataset *set;
-    uint64_t client;
-    const uint32_t *index; /* [n] borrowed from the partition */
-    size_t n;
+    uint64_t          client;
+    const uint32_t   *index; /* [n] borrowed from the partition */
+    size_t            n;
 } fq_shard;
 
 /* Put examples order[0..batch) of the shard into x [features, lanes] (lanes past the batch zeroed),
@@ -113,9 +113,9 @@ typedef struct fq_partition fq_partition;
  * all; more than there are is an error). */
 FQ_MUST_CHECK fq_status fq_partition_create(fq_partition **out, const fq_dataset *set,
                                             const fq_data_settings *settings, uint64_t seed);
-void fq_partition_destroy(fq_partition **partition);
-uint64_t fq_partition_clients(const fq_partition *partition);
-fq_shard fq_partition_shard(const fq_partition *partition, uint64_t client);
+void                    fq_partition_destroy(fq_partition **partition);
+uint64_t                fq_partition_clients(const fq_partition *partition);
+fq_shard                fq_partition_shard(const fq_partition *partition, uint64_t client);
 /* No shard is larger: what to reserve for an order of positions. */
 size_t fq_partition_largest(const fq_partition *partition);
 size_t fq_partition_bytes(const fq_partition *partition);
@@ -123,16 +123,16 @@ size_t fq_partition_bytes(const fq_partition *partition);
 /* ---- batches: a client's examples in shuffled order, epoch after epoch ---- */
 typedef struct fq_batches {
     uint32_t *order; /* [n] caller's memory */
-    size_t n, batch, next;
-    uint32_t epoch, round;
-    uint64_t seed, client;
-    bool drop_last;
+    size_t    n, batch, next;
+    uint32_t  epoch, round;
+    uint64_t  seed, client;
+    bool      drop_last;
 } fq_batches;
 void fq_batches_begin(fq_batches *batches, uint32_t *order, size_t n, size_t batch, uint64_t seed,
                       uint32_t round, uint64_t client);
 /* Positions of the next minibatch; *size is batch, or less at the end of an epoch. A new epoch
  * reshuffles. */
 const uint32_t *fq_batches_next(fq_batches *batches, size_t *size);
-size_t fq_batches_per_epoch(size_t n, size_t batch);
+size_t          fq_batches_per_epoch(size_t n, size_t batch);
 
 #endif

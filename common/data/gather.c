@@ -46,7 +46,7 @@ static void write_floats(const fq_dataset *set, const float *const rows[LANE_BLO
 /* Examples by number: index[order[i]], or first + i if order is NULL. */
 typedef struct choice {
     const uint32_t *index, *order;
-    size_t first;
+    size_t          first;
 } choice;
 
 static size_t chosen(const choice *c, size_t i) {
@@ -62,10 +62,10 @@ static void gather(const fq_dataset *set, const fq_examples *examples, const cho
         labels[i] = examples->labels[chosen(c, i)];
     }
     for (size_t lane = 0; lane < lanes; lane += LANE_BLOCK) {
-        size_t width = lanes - lane < LANE_BLOCK ? lanes - lane : LANE_BLOCK;
-        size_t left = batch > lane ? batch - lane : 0, n = left < width ? left : width;
+        size_t         width = lanes - lane < LANE_BLOCK ? lanes - lane : LANE_BLOCK;
+        size_t         left = batch > lane ? batch - lane : 0, n = left < width ? left : width;
         const uint8_t *bytes[LANE_BLOCK];
-        const float *floats[LANE_BLOCK];
+        const float   *floats[LANE_BLOCK];
         for (size_t i = 0; i < n; i++) {
             size_t at = chosen(c, lane + i) * features;
             if (examples->bytes != NULL)

@@ -15,7 +15,7 @@ static uint32_t big_endian(const unsigned char *at) {
 }
 
 fq_status fq_idx_parse(const char *file, fq_cbytes bytes, unsigned rank, fq_idx *out) {
-    size_t header = 4 + 4 * (size_t)rank;
+    size_t   header = 4 + 4 * (size_t)rank;
     uint32_t expected = 0x0800 + rank;
     if (bytes.size < header)
         return fq_fail(FQ_EPROTO, "%s ends in its header: it has %zu bytes, expected at least %zu",
@@ -61,7 +61,7 @@ typedef struct label_range {
 
 static fq_status take_labels(const char *file, const fq_idx *idx, label_range range,
                              uint16_t **out) {
-    size_t n = idx->dims[0];
+    size_t    n = idx->dims[0];
     uint16_t *labels = malloc(n * sizeof *labels);
     if (labels == NULL)
         return fq_fail(FQ_ENOMEM, "no memory for the labels of %s", file);
@@ -81,9 +81,9 @@ static fq_status take_labels(const char *file, const fq_idx *idx, label_range ra
 static fq_status read_part(const fq_data_reader *reader, const char *folder,
                            const char *images_name, const char *labels_name, label_range range,
                            fq_examples *out) {
-    char images_path[FQ_DATA_PATH_BYTES], labels_path[FQ_DATA_PATH_BYTES];
+    char      images_path[FQ_DATA_PATH_BYTES], labels_path[FQ_DATA_PATH_BYTES];
     fq_cbytes images = {0}, labels = {0};
-    fq_idx pixels, marks;
+    fq_idx    pixels, marks;
     fq_status status;
     FQ_GO(status, fq_data_read(reader, folder, images_name, images_path, &images));
     FQ_GO(status, fq_data_read(reader, folder, labels_name, labels_path, &labels));
@@ -162,7 +162,7 @@ static const struct emnist_split {
 
 static fq_status find_emnist_split(const char *folder, const struct emnist_split **out) {
     char found[FQ_TEXT_BYTES] = "", path[FQ_DATA_PATH_BYTES];
-    int n = 0;
+    int  n = 0;
     *out = NULL;
     for (size_t i = 0; i < sizeof emnist_splits / sizeof *emnist_splits; i++) {
         char name[128];

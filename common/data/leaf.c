@@ -32,7 +32,7 @@ void fq_leaf_fini(fq_leaf *leaf) {
 
 /* Where we are in the text of a file. */
 typedef struct walk {
-    const char *file;
+    const char          *file;
     const unsigned char *begin, *at, *end;
 } walk;
 
@@ -135,7 +135,7 @@ static fq_status reserve(fq_leaf *leaf, const char *file, size_t n) {
 /* Names user and example in errors. */
 typedef struct place {
     const char *file, *user;
-    size_t example;
+    size_t      example;
 } place;
 
 static fq_status convert_features(const place *where, const json_t *row, size_t features,
@@ -175,7 +175,7 @@ static fq_status convert_label(const place *where, const json_t *value, uint32_t
 static fq_status append_user(fq_leaf *leaf, const char *file, const char *user,
                              const json_t *data) {
     const json_t *x = json_object_get(data, "x"), *y = json_object_get(data, "y");
-    size_t n = json_array_size(x);
+    size_t        n = json_array_size(x);
     if (!json_is_array(x) || !json_is_array(y) || json_array_size(y) != n)
         return fq_fail(
             FQ_EPROTO,
@@ -192,7 +192,7 @@ static fq_status append_user(fq_leaf *leaf, const char *file, const char *user,
     FQ_TRY(reserve(leaf, file, n));
     for (size_t i = 0; i < n; i++) {
         const place where = {file, user, i};
-        uint16_t *label = &leaf->labels[leaf->n];
+        uint16_t   *label = &leaf->labels[leaf->n];
         FQ_TRY(convert_features(&where, json_array_get(x, i), leaf->features,
                                 leaf->floats + leaf->n * leaf->features));
         FQ_TRY(convert_label(&where, json_array_get(y, i), leaf->classes, label));
@@ -206,13 +206,13 @@ static fq_status append_user(fq_leaf *leaf, const char *file, const char *user,
 
 typedef struct parse {
     fq_leaf *leaf;
-    json_t *users, *counts; /* the file's lists, NULL until met */
-    size_t n_users;         /* in user_data */
-    bool met_data;
+    json_t  *users, *counts; /* the file's lists, NULL until met */
+    size_t   n_users;        /* in user_data */
+    bool     met_data;
 } parse;
 
 static fq_status user_member(walk *w, const char *user, void *context) {
-    parse *p = context;
+    parse   *p = context;
     fq_leaf *leaf = p->leaf;
     if (json_object_get(leaf->names, user) != NULL)
         return fq_fail(FQ_EPROTO, "%s: user \"%.64s\" appears twice", w->file, user);
@@ -220,7 +220,7 @@ static fq_status user_member(walk *w, const char *user, void *context) {
         return fq_fail(FQ_ELIMIT, "%s: more than %d users", w->file, FQ_MAX_USERS);
     json_t *data;
     FQ_TRY(take_value(w, &data));
-    size_t before = leaf->n;
+    size_t    before = leaf->n;
     fq_status status = append_user(leaf, w->file, user, data);
     json_decref(data);
     FQ_TRY(status);
@@ -266,9 +266,9 @@ static fq_status check_story(const char *file, const parse *p) {
                        "%s: %zu users and %zu num_samples, but user_data has %zu members", file, n,
                        json_array_size(p->counts), p->n_users);
     for (size_t i = 0; i < n; i++) {
-        const char *user = json_string_value(json_array_get(p->users, i));
+        const char   *user = json_string_value(json_array_get(p->users, i));
         const json_t *count = user == NULL ? NULL : json_object_get(p->leaf->names, user);
-        json_int_t said = json_integer_value(json_array_get(p->counts, i));
+        json_int_t    said = json_integer_value(json_array_get(p->counts, i));
         if (count == NULL)
             return fq_fail(FQ_EPROTO, "%s: user %zu, \"%.64s\", is not in user_data", file, i,
                            user == NULL ? "" : user);
@@ -285,7 +285,7 @@ static fq_status check_story(const char *file, const parse *p) {
 fq_status fq_leaf_parse(const char *file, fq_cbytes bytes, fq_leaf *leaf) {
     if (leaf->names == NULL && (leaf->names = json_object()) == NULL)
         return no_memory(file);
-    walk w = {.file = file, .begin = bytes.data, .at = bytes.data, .end = bytes.data + bytes.size};
+    walk  w = {.file = file, .begin = bytes.data, .at = bytes.data, .end = bytes.data + bytes.size};
     parse p = {.leaf = leaf};
     fq_status status;
     FQ_GO(status, for_members(&w, top_member, &p));
@@ -313,7 +313,7 @@ static int by_name(const struct dirent **a, const struct dirent **b) {
 }
 
 static fq_status read_file(const char *folder, const char *name, fq_leaf *leaf) {
-    char path[FQ_DATA_PATH_BYTES];
+    char      path[FQ_DATA_PATH_BYTES];
     fq_cbytes bytes;
     FQ_TRY(fq_data_path(folder, name, path, sizeof path));
     FQ_TRY(fq_file_read(path, FQ_DATA_FILE_LIMIT, &bytes));
@@ -324,7 +324,7 @@ static fq_status read_file(const char *folder, const char *name, fq_leaf *leaf) 
 
 /* All files of a part, in order of their names; *found says whether there are any. */
 static fq_status read_part(const char *folder, const char *part, fq_leaf *leaf, bool *found) {
-    char path[FQ_DATA_PATH_BYTES];
+    char            path[FQ_DATA_PATH_BYTES];
     struct dirent **entries;
     FQ_TRY(fq_data_path(folder, part, path, sizeof path));
     int n = scandir(path, &entries, is_json, by_name);
@@ -357,8 +357,8 @@ static void hand_over(fq_leaf *leaf, fq_examples *out, bool with_users) {
 
 typedef struct leaf_kind {
     const fq_data_reader *reader;
-    fq_shape shape;   /* c 0: as many features as the first example has */
-    uint32_t classes; /* 0: as many as there are labels */
+    fq_shape              shape;   /* c 0: as many features as the first example has */
+    uint32_t              classes; /* 0: as many as there are labels */
 } leaf_kind;
 
 static fq_status build_set(const leaf_kind *kind, const char *folder, fq_leaf *train, fq_leaf *test,
@@ -390,10 +390,10 @@ static fq_status build_set(const leaf_kind *kind, const char *folder, fq_leaf *t
 
 static fq_status open_kind(const leaf_kind *kind, const fq_data_settings *settings,
                            const char *folder, uint64_t seed, fq_dataset **out) {
-    uint32_t classes = kind->classes > 0 ? kind->classes : FQ_MAX_CLASSES;
-    size_t features = kind->shape.c > 0 ? fq_shape_count(kind->shape) : 0;
-    fq_leaf train = {.features = features, .classes = classes}, test = {.classes = classes};
-    bool has_test = false;
+    uint32_t  classes = kind->classes > 0 ? kind->classes : FQ_MAX_CLASSES;
+    size_t    features = kind->shape.c > 0 ? fq_shape_count(kind->shape) : 0;
+    fq_leaf   train = {.features = features, .classes = classes}, test = {.classes = classes};
+    bool      has_test = false;
     fq_status status;
     *out = NULL;
     FQ_GO(status, build_set(kind, folder, &train, &test, &has_test, out));

@@ -52,7 +52,7 @@ static bool take_string(scan *s, char *out, size_t capacity) {
 static bool take_size(scan *s, size_t *out) {
     skip_blanks(s);
     const char *begin = s->at;
-    size_t value = 0;
+    size_t      value = 0;
     for (; s->at < s->end && isdigit((unsigned char)*s->at); s->at++)
         if (!fq_size_mul(value, 10, &value) || !fq_size_add(value, (size_t)(*s->at - '0'), &value))
             return false;
@@ -126,9 +126,9 @@ static bool take_dictionary(scan *s, char *descr, size_t descr_capacity, bool *f
 
 static fq_status element_type(const char *file, const char *descr, fq_npy *out) {
     static const struct {
-        size_t size;
+        size_t      size;
         fq_npy_type type;
-        char kind;
+        char        kind;
     } types[] = {
         {4, FQ_NPY_F32, 'f'}, {8, FQ_NPY_F64, 'f'}, {1, FQ_NPY_U8, 'u'},  {1, FQ_NPY_I8, 'i'},
         {2, FQ_NPY_U16, 'u'}, {2, FQ_NPY_I16, 'i'}, {4, FQ_NPY_U32, 'u'}, {4, FQ_NPY_I32, 'i'},
@@ -168,7 +168,7 @@ static fq_status check_size(const char *file, fq_npy *out, size_t left) {
 
 fq_status fq_npy_parse(const char *file, fq_cbytes bytes, fq_npy *out) {
     *out = (fq_npy){0};
-    fq_reader reader = fq_reader_of(bytes);
+    fq_reader            reader = fq_reader_of(bytes);
     const unsigned char *magic = fq_get_bytes(&reader, 6);
     if (magic == NULL || memcmp(magic, "\x93NUMPY", 6) != 0)
         return fq_fail(FQ_EPROTO, "%s is not a NumPy array: it does not begin with \\x93NUMPY",
@@ -224,7 +224,7 @@ static double real_at(const fq_npy *array, size_t i) {
         return value;
     }
     uint32_t word = (uint32_t)bits;
-    float value;
+    float    value;
     memcpy(&value, &word, sizeof value);
     return (double)value;
 }
@@ -276,9 +276,9 @@ enum { SPARSE_CLASSES = 256 };
 
 /* One array file in memory. */
 typedef struct array_file {
-    char path[FQ_DATA_PATH_BYTES];
+    char      path[FQ_DATA_PATH_BYTES];
     fq_cbytes bytes;
-    fq_npy array;
+    fq_npy    array;
 } array_file;
 
 static fq_status open_array(const char *folder, const char *name, array_file *out) {
@@ -307,15 +307,9 @@ static fq_status shape_of(const array_file *features, fq_shape *out) {
             return fq_fail(FQ_ELIMIT, "%s says that dimension %u is %zu, expected at most %d",
                            features->path, i, d[i], FQ_MAX_FEATURES);
     switch (array->rank) {
-    case 2:
-        *out = (fq_shape){(uint32_t)d[1], 1, 1};
-        return FQ_OK;
-    case 3:
-        *out = (fq_shape){1, (uint32_t)d[1], (uint32_t)d[2]};
-        return FQ_OK;
-    case 4:
-        *out = (fq_shape){(uint32_t)d[1], (uint32_t)d[2], (uint32_t)d[3]};
-        return FQ_OK;
+    case 2: *out = (fq_shape){(uint32_t)d[1], 1, 1}; return FQ_OK;
+    case 3: *out = (fq_shape){1, (uint32_t)d[1], (uint32_t)d[2]}; return FQ_OK;
+    case 4: *out = (fq_shape){(uint32_t)d[1], (uint32_t)d[2], (uint32_t)d[3]}; return FQ_OK;
     default:
         return fq_fail(FQ_EPROTO,
                        "%s has %u dimensions, expected [N, features], [N, H, W] or [N, C, H, W]",
@@ -326,7 +320,7 @@ static fq_status shape_of(const array_file *features, fq_shape *out) {
 /* Bytes stay where they were read; floats are checked and copied. */
 static fq_status take_features(array_file *file, size_t features, fq_examples *out) {
     const fq_npy *array = &file->array;
-    size_t n = array->dims[0] * features; /* fits: the file is that large */
+    size_t        n = array->dims[0] * features; /* fits: the file is that large */
     out->n = array->dims[0];
     if (array->type == FQ_NPY_U8) {
         out->memory = (void *)file->bytes.data;
@@ -355,10 +349,10 @@ static fq_status check_list(const array_file *file, const char *features_path, s
     return FQ_OK;
 }
 
-/* A class with no example is fine, a class number that most classes below it lack is a mistake that would make a
- * network of that many outputs. */
+/* A class with no example is fine, a class number that most classes below it lack is a mistake that
+ * would make a network of that many outputs. */
 static fq_status check_classes(const array_file *file, const fq_examples *part) {
-    bool *met = calloc(FQ_MAX_CLASSES, sizeof *met);
+    bool  *met = calloc(FQ_MAX_CLASSES, sizeof *met);
     size_t n = 0, largest = 0;
     if (met == NULL)
         return fq_fail(FQ_ENOMEM, "no memory for the classes of %s", file->path);
@@ -371,7 +365,8 @@ static fq_status check_classes(const array_file *file, const fq_examples *part) 
     size_t classes = part->labels[largest] + (size_t)1;
     if (classes > SPARSE_CLASSES && n < classes / 2)
         return fq_fail(FQ_EPROTO,
-                       "%s: element %zu is class %zu, but only %zu classes occur; number them from 0 without gaps",
+                       "%s: element %zu is class %zu, but only %zu classes occur; number them from "
+                       "0 without gaps",
                        file->path, largest, classes - 1, n);
     return FQ_OK;
 }
@@ -413,12 +408,12 @@ static bool has_test_part(const char *folder) {
 /* prefix: "" or "test_". A set made by the first call fixes shape and element type for the second.
  */
 static fq_status read_part(const char *folder, const char *prefix, fq_dataset **set, bool test) {
-    char features_name[32], labels_name[32];
+    char        features_name[32], labels_name[32];
     array_file *features = calloc(2, sizeof *features), *labels = features + 1;
     if (features == NULL)
         return fq_fail(FQ_ENOMEM, "no memory to read %s", folder);
     fq_status status;
-    fq_shape shape;
+    fq_shape  shape;
     snprintf(features_name, sizeof features_name, "%sfeatures.npy", prefix);
     snprintf(labels_name, sizeof labels_name, "%slabels.npy", prefix);
     FQ_GO(status, open_array(folder, features_name, features));

@@ -11,10 +11,10 @@
  * 1]. */
 struct fq_partition {
     const fq_dataset *set;
-    uint64_t clients;
-    size_t largest;
-    uint32_t *offset; /* [clients + 1], NULL for a set that makes its examples */
-    uint32_t *index;  /* up to [examples of the set] */
+    uint64_t          clients;
+    size_t            largest;
+    uint32_t         *offset; /* [clients + 1], NULL for a set that makes its examples */
+    uint32_t         *index;  /* up to [examples of the set] */
 };
 
 /* The `layer` of streams, so that no two uses share one. */
@@ -48,7 +48,7 @@ static void cut_evenly(uint32_t *offset, uint64_t clients, size_t n) {
  * order. */
 static void sort_by_label(const fq_dataset *set, uint32_t *sorted, uint32_t *begin) {
     const uint16_t *labels = set->train.labels;
-    size_t n = set->train.n;
+    size_t          n = set->train.n;
     memset(begin, 0, (set->classes + 1) * sizeof *begin);
     for (size_t i = 0; i < n; i++)
         begin[labels[i] + 1]++;
@@ -100,14 +100,14 @@ static void divide_class(fq_rng *rng, double alpha, size_t n, double *p, uint32_
 static fq_status split_dirichlet(fq_partition *partition, const fq_data_settings *settings,
                                  uint64_t seed) {
     const fq_dataset *set = partition->set;
-    uint64_t clients = partition->clients;
-    size_t n = set->train.n, classes = set->classes;
-    uint32_t *sorted = malloc(n * sizeof *sorted);
-    uint32_t *begin = malloc((classes + 1) * sizeof *begin);
-    uint32_t *count = malloc(clients * sizeof *count); /* of the class in hand */
-    uint32_t *next = malloc(clients * sizeof *next);
-    double *p = malloc(clients * sizeof *p);
-    fq_status status = FQ_OK;
+    uint64_t          clients = partition->clients;
+    size_t            n = set->train.n, classes = set->classes;
+    uint32_t         *sorted = malloc(n * sizeof *sorted);
+    uint32_t         *begin = malloc((classes + 1) * sizeof *begin);
+    uint32_t         *count = malloc(clients * sizeof *count); /* of the class in hand */
+    uint32_t         *next = malloc(clients * sizeof *next);
+    double           *p = malloc(clients * sizeof *p);
+    fq_status         status = FQ_OK;
     if (sorted == NULL || begin == NULL || count == NULL || next == NULL || p == NULL) {
         status = no_memory(set);
         goto done;
@@ -142,8 +142,8 @@ static fq_status split_dirichlet(fq_partition *partition, const fq_data_settings
     }
     for (size_t c = 0; c < classes; c++) {
         uint32_t *examples = sorted + begin[c];
-        size_t n_class = begin[c + 1] - begin[c];
-        fq_rng shuffle = stream(seed, 0, c, STREAM_CLASS);
+        size_t    n_class = begin[c + 1] - begin[c];
+        fq_rng    shuffle = stream(seed, 0, c, STREAM_CLASS);
         fq_rng_shuffle(&shuffle, examples, n_class);
         fq_rng rng = stream(seed, attempt, c, STREAM_SHARES);
         memset(count, 0, clients * sizeof *count);
@@ -192,12 +192,12 @@ static size_t draw_class(fq_rng *rng, const double *q, size_t classes) {
 static fq_status split_dirichlet_client(fq_partition *partition, const fq_data_settings *settings,
                                         uint64_t seed) {
     const fq_dataset *set = partition->set;
-    size_t n = set->train.n, classes = set->classes;
-    uint32_t *sorted = malloc(n * sizeof *sorted);
-    uint32_t *begin = malloc((classes + 1) * sizeof *begin);
-    uint32_t *next = malloc(classes * sizeof *next); /* first of class c not given away */
-    double *log_q = malloc(classes * sizeof *log_q), *q = malloc(classes * sizeof *q);
-    fq_status status = FQ_OK;
+    size_t            n = set->train.n, classes = set->classes;
+    uint32_t         *sorted = malloc(n * sizeof *sorted);
+    uint32_t         *begin = malloc((classes + 1) * sizeof *begin);
+    uint32_t         *next = malloc(classes * sizeof *next); /* first of class c not given away */
+    double           *log_q = malloc(classes * sizeof *log_q), *q = malloc(classes * sizeof *q);
+    fq_status         status = FQ_OK;
     if (sorted == NULL || begin == NULL || next == NULL || log_q == NULL || q == NULL) {
         status = no_memory(set);
         goto done;
@@ -233,7 +233,7 @@ done:
 static fq_status split_shards(fq_partition *partition, const fq_data_settings *settings,
                               uint64_t seed) {
     const fq_dataset *set = partition->set;
-    size_t n = set->train.n, each = (size_t)settings->shards_per_client, shards;
+    size_t            n = set->train.n, each = (size_t)settings->shards_per_client, shards;
     if (settings->shards_per_client < 1 || !fq_size_mul(partition->clients, each, &shards) ||
         shards > n)
         return fq_fail(FQ_EINVAL,
@@ -298,9 +298,9 @@ static size_t choose_users(const fq_dataset *set, const fq_data_settings *settin
 static fq_status split_natural(fq_partition *partition, const fq_data_settings *settings,
                                uint64_t seed) {
     const fq_dataset *set = partition->set;
-    uint32_t *count = malloc(set->users * sizeof *count);
-    uint32_t *chosen = malloc(set->users * sizeof *chosen);
-    fq_status status = FQ_OK;
+    uint32_t         *count = malloc(set->users * sizeof *count);
+    uint32_t         *chosen = malloc(set->users * sizeof *chosen);
+    fq_status         status = FQ_OK;
     if (count == NULL || chosen == NULL) {
         status = no_memory(set);
         goto done;
@@ -315,7 +315,8 @@ static fq_status split_natural(fq_partition *partition, const fq_data_settings *
     }
     if ((uint64_t)settings->clients > clients) {
         status = fq_fail(FQ_EINVAL,
-                         "data.clients: %" PRId64 " is more than the %zu users of %s with data.min_examples %" PRId64
+                         "data.clients: %" PRId64
+                         " is more than the %zu users of %s with data.min_examples %" PRId64
                          " examples; 0 takes them all",
                          settings->clients, clients, set->name, settings->min_examples);
         goto done;
@@ -362,18 +363,12 @@ static fq_status split(fq_partition *partition, const fq_data_settings *settings
         return fq_fail(FQ_EINVAL, "data.alpha: %g is not allowed; expected a positive number",
                        settings->alpha);
     switch (settings->split) {
-    case FQ_SPLIT_IID:
-        return split_iid(partition, seed);
-    case FQ_SPLIT_DIRICHLET:
-        return split_dirichlet(partition, settings, seed);
-    case FQ_SPLIT_SHARDS:
-        return split_shards(partition, settings, seed);
-    case FQ_SPLIT_NATURAL:
-        return split_natural(partition, settings, seed);
-    case FQ_SPLIT_DIRICHLET_CLIENT:
-        return split_dirichlet_client(partition, settings, seed);
-    default:
-        return fq_fail(FQ_EINVAL, "data.split: %d is not a split", settings->split);
+    case FQ_SPLIT_IID: return split_iid(partition, seed);
+    case FQ_SPLIT_DIRICHLET: return split_dirichlet(partition, settings, seed);
+    case FQ_SPLIT_SHARDS: return split_shards(partition, settings, seed);
+    case FQ_SPLIT_NATURAL: return split_natural(partition, settings, seed);
+    case FQ_SPLIT_DIRICHLET_CLIENT: return split_dirichlet_client(partition, settings, seed);
+    default: return fq_fail(FQ_EINVAL, "data.split: %d is not a split", settings->split);
     }
 }
 

@@ -31,7 +31,7 @@ typedef struct true_model {
 
 static void draw_model(const fq_synthetic *s, uint64_t client, true_model *model) {
     fq_rng rng = fq_rng_stream(s->seed, FQ_RNG_DATA, 0, client, 0, STREAM_CLIENT);
-    float u = (float)(s->alpha * fq_rng_normal(&rng)), b = (float)(s->beta * fq_rng_normal(&rng));
+    float  u = (float)(s->alpha * fq_rng_normal(&rng)), b = (float)(s->beta * fq_rng_normal(&rng));
     fq_rng_fill_normal(&rng, model->w, s->features * s->classes);
     fq_rng_fill_normal(&rng, model->b, s->classes);
     fq_rng_fill_normal(&rng, model->v, s->features);
@@ -80,7 +80,7 @@ size_t fq_synthetic_count(const fq_synthetic *s, uint64_t client) {
 void fq_synthetic_gather(const fq_synthetic *s, uint64_t client, const uint32_t *order,
                          size_t batch, size_t lanes, float *x, uint16_t *labels) {
     true_model model;
-    float logits[FQ_SYNTHETIC_CLASSES], row[FQ_SYNTHETIC_FEATURES];
+    float      logits[FQ_SYNTHETIC_CLASSES], row[FQ_SYNTHETIC_FEATURES];
     assert(batch <= lanes);
     draw_model(s, client, &model);
     for (size_t i = 0; i < batch; i++) {
@@ -96,8 +96,8 @@ void fq_synthetic_gather(const fq_synthetic *s, uint64_t client, const uint32_t 
 /* The test part is drawn once: evaluation reads it again and again. Client by client in turn. */
 static fq_status draw_test(fq_dataset *set, size_t n) {
     const fq_synthetic *s = set->synthetic;
-    fq_examples *test = &set->test;
-    size_t size;
+    fq_examples        *test = &set->test;
+    size_t              size;
     if (!fq_size_mul(n, s->features * sizeof(float), &size) || size > FQ_DATA_FILE_LIMIT)
         return fq_fail(FQ_ELIMIT,
                        "data.test_examples: %zu of %zu features take more than %zu bytes", n,
@@ -148,7 +148,7 @@ static fq_status open_synthetic(const fq_data_settings *settings, const char *fo
     FQ_TRY(check_settings(settings));
     const fq_shape shape = {(uint32_t)settings->features, 1, 1};
     FQ_TRY(fq_dataset_new(fq_reader_synthetic.name, shape, (uint32_t)settings->classes, out));
-    fq_status status;
+    fq_status     status;
     fq_synthetic *s = (*out)->synthetic = calloc(1, sizeof *s);
     if (s == NULL) {
         status = fq_fail(FQ_ENOMEM, "no memory for the synthetic set");

@@ -35,9 +35,9 @@ static size_t copy_extras(const fq_model *model, fq_extra_tensor *out) {
 }
 
 fq_status fq_moments_model(fq_model **out, const fq_model *model) {
-    fq_network *network = malloc(sizeof *network);
+    fq_network      *network = malloc(sizeof *network);
     fq_extra_tensor *extra = calloc(fq_model_tensor_count(model) + 1, sizeof *extra);
-    fq_status status = FQ_ENOMEM;
+    fq_status        status = FQ_ENOMEM;
     if (network == NULL || extra == NULL) {
         fq_fail(status, "no memory to prepare the moments of batch norm");
         goto done;
@@ -60,21 +60,21 @@ done:
 }
 
 typedef struct moments_job {
-    const fq_model *model;
-    float *const *w;
-    size_t n, first, count;
+    const fq_model       *model;
+    float *const         *w;
+    size_t                n, first, count;
     const fq_calibration *calibration;
-    fq_eval_worker *workers;
-    float *results; /* [batches, n, count] */
+    fq_eval_worker       *workers;
+    float                *results; /* [batches, n, count] */
 } moments_job;
 
 static fq_status run_batch(void *context, size_t task, size_t worker) {
-    const moments_job *job = context;
+    const moments_job    *job = context;
     const fq_eval_worker *own = &job->workers[worker];
-    size_t begin = task * FQ_MOMENTS_BATCH, left = job->calibration->n - begin;
-    size_t batch = left < FQ_MOMENTS_BATCH ? left : FQ_MOMENTS_BATCH;
-    size_t lanes = fq_lanes(batch);
-    size_t features = fq_shape_count(fq_model_network(job->model)->input);
+    size_t                begin = task * FQ_MOMENTS_BATCH, left = job->calibration->n - begin;
+    size_t                batch = left < FQ_MOMENTS_BATCH ? left : FQ_MOMENTS_BATCH;
+    size_t                lanes = fq_lanes(batch);
+    size_t                features = fq_shape_count(fq_model_network(job->model)->input);
     fq_calibration_gather(job->calibration, begin, batch, lanes, features, own->column, own->x);
     for (size_t i = 0; i < job->n; i++) {
         memcpy(fq_workspace_input(own->train), own->x, features * lanes * sizeof *own->x);

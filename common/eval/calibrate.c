@@ -21,9 +21,9 @@ static void draw_distinct(fq_rng *rng, uint32_t n, uint32_t k, uint32_t *out) {
 
 static fq_status take_shards(fq_calibration *calibration, const fq_partition *partition,
                              uint32_t clients, fq_rng *rng, size_t *total) {
-    uint64_t all = fq_partition_clients(partition);
-    uint32_t n = all < UINT32_MAX ? (uint32_t)all : UINT32_MAX - 1;
-    uint32_t k = clients < n ? clients : n;
+    uint64_t  all = fq_partition_clients(partition);
+    uint32_t  n = all < UINT32_MAX ? (uint32_t)all : UINT32_MAX - 1;
+    uint32_t  k = clients < n ? clients : n;
     uint32_t *chosen = calloc(k > 0 ? k : 1, sizeof *chosen);
     calibration->shards = calloc(k > 0 ? k : 1, sizeof *calibration->shards);
     if (chosen == NULL || calibration->shards == NULL) {
@@ -65,7 +65,7 @@ fq_status fq_calibration_init(fq_calibration *calibration, const fq_partition *p
     fq_rng_shuffle(&rng, order, total);
     for (size_t i = 0; i < calibration->n; i++) {
         uint32_t shard = 0;
-        size_t position = order[i];
+        size_t   position = order[i];
         for (; position >= calibration->shards[shard].n; shard++)
             position -= calibration->shards[shard].n;
         calibration->examples[i] = (fq_drawn){shard, (uint32_t)position};
@@ -96,20 +96,20 @@ void fq_calibration_gather(const fq_calibration *calibration, size_t first, size
 /* ---- the ranges ---- */
 
 typedef struct calibrate_job {
-    fq_activations *activations;
-    size_t n, n_sites, n_examples;
+    fq_activations       *activations;
+    size_t                n, n_sites, n_examples;
     const fq_calibration *calibration;
-    const fq_model *model;
-    const float *w;
-    fq_eval_worker *workers;
-    fq_range_search *searches; /* [batches, n, n_sites] */
-    bool widen;                /* the first of the two passes */
+    const fq_model       *model;
+    const float          *w;
+    fq_eval_worker       *workers;
+    fq_range_search      *searches; /* [batches, n, n_sites] */
+    bool                  widen;    /* the first of the two passes */
 } calibrate_job;
 
 /* What the hook of one batch sees. */
 typedef struct watcher {
     const calibrate_job *job;
-    fq_range_search *searches; /* [n, n_sites] of this batch */
+    fq_range_search     *searches; /* [n, n_sites] of this batch */
 } watcher;
 
 static void look(bool widen, fq_range_search *search, const float *x, size_t n) {
@@ -123,7 +123,7 @@ static void look(bool widen, fq_range_search *search, const float *x, size_t n) 
 static bool watch(void *context, size_t site, size_t features, size_t batch, size_t lanes,
                   const float *x, float *y) {
     (void)y;
-    const watcher *self = context;
+    const watcher       *self = context;
     const calibrate_job *job = self->job;
     for (size_t i = 0; i < job->n; i++) {
         fq_range_search *search = &self->searches[i * job->n_sites + site];
@@ -139,16 +139,16 @@ static bool watch(void *context, size_t site, size_t features, size_t batch, siz
 }
 
 static fq_status calibrate_batch(void *context, size_t task, size_t worker) {
-    const calibrate_job *job = context;
+    const calibrate_job  *job = context;
     const fq_eval_worker *own = &job->workers[worker];
-    size_t first = task * FQ_CALIBRATION_BATCH, left = job->n_examples - first;
-    size_t batch = left < FQ_CALIBRATION_BATCH ? left : FQ_CALIBRATION_BATCH;
-    size_t features = fq_shape_count(fq_model_network(job->model)->input);
+    size_t                first = task * FQ_CALIBRATION_BATCH, left = job->n_examples - first;
+    size_t                batch = left < FQ_CALIBRATION_BATCH ? left : FQ_CALIBRATION_BATCH;
+    size_t                features = fq_shape_count(fq_model_network(job->model)->input);
     fq_calibration_gather(job->calibration, first, batch, fq_lanes(batch), features, own->column,
                           fq_workspace_input(own->forward));
-    watcher self = {job, job->searches + task * job->n * job->n_sites};
+    watcher      self = {job, job->searches + task * job->n * job->n_sites};
     fq_site_hook hook = {.context = &self, .quantize = watch};
-    fq_pass pass = {.batch = batch, .sites = &hook};
+    fq_pass      pass = {.batch = batch, .sites = &hook};
     fq_model_forward(job->model, own->forward, job->w, &pass);
     return FQ_OK;
 }
@@ -156,7 +156,7 @@ static fq_status calibrate_batch(void *context, size_t task, size_t worker) {
 /* Give all batches the range over all of them. */
 static void share_range(const calibrate_job *job, size_t batches, size_t which) {
     size_t stride = job->n * job->n_sites;
-    float low = 0, high = 0;
+    float  low = 0, high = 0;
     for (size_t b = 0; b < batches; b++) {
         low = fminf(low, job->searches[b * stride + which].low);
         high = fmaxf(high, job->searches[b * stride + which].high);
@@ -169,7 +169,7 @@ static void share_range(const calibrate_job *job, size_t batches, size_t which) 
 
 /* Errors are added in the order of the batches, whoever computed them. */
 static fq_grid best_grid(const calibrate_job *job, size_t batches, size_t which) {
-    size_t stride = job->n * job->n_sites;
+    size_t           stride = job->n * job->n_sites;
     fq_range_search *sum = &job->searches[which];
     for (size_t b = 1; b < batches; b++)
         for (size_t k = 0; k < sizeof sum->error / sizeof *sum->error; k++)
@@ -185,8 +185,8 @@ fq_status fq_activations_calibrate(fq_activations *activations, size_t n,
                                    const fq_calibration *calibration, size_t examples,
                                    const fq_model *model, const float *w, fq_eval_worker *workers,
                                    fq_range_search *searches, fq_pool *pool) {
-    size_t n_sites = fq_model_site_count(model);
-    size_t batches = fq_calibration_batches(examples);
+    size_t        n_sites = fq_model_site_count(model);
+    size_t        batches = fq_calibration_batches(examples);
     calibrate_job job = {activations, n, n_sites, examples, calibration,
                          model,       w, workers, searches, true};
     for (size_t b = 0; b < batches; b++)
@@ -222,7 +222,7 @@ fq_site_hook fq_activations_hook(const fq_activations *activations) {
     /* The hook's context is not const, for those that gather something; this one only reads. */
     union {
         const fq_activations *from;
-        void *to;
+        void                 *to;
     } context = {.from = activations};
     return (fq_site_hook){.context = context.to, .quantize = quantize_site};
 }

@@ -16,10 +16,10 @@ void fq_rule_print(const char *rule, fq_step_change change, char out[FQ_RULE_BYT
 
 /* Which (weights, activations) are asked for, by width, and which changes of the steps. */
 typedef struct fq_eval_wanted {
-    bool pair[FQ_FLOAT_BITS + 1][FQ_FLOAT_BITS + 1];
-    size_t n; /* figures */
-    bool quantized_weights, quantized_activations;
-    size_t n_changes; /* with float activations */
+    bool           pair[FQ_FLOAT_BITS + 1][FQ_FLOAT_BITS + 1];
+    size_t         n; /* figures */
+    bool           quantized_weights, quantized_activations;
+    size_t         n_changes; /* with float activations */
     fq_step_change changes[FQ_LIST_LENGTH + 1];
 } fq_eval_wanted;
 FQ_MUST_CHECK fq_status fq_eval_wanted_read(const fq_eval_settings *settings, fq_eval_wanted *out);
@@ -33,12 +33,12 @@ typedef struct fq_drawn {
 } fq_drawn;
 typedef struct fq_calibration {
     fq_shard *shards;
-    size_t n_shards;
+    size_t    n_shards;
     fq_drawn *examples;
-    size_t n;
+    size_t    n;
 } fq_calibration;
 /* FQ_EINVAL: none of the chosen clients has an example. */
-FQ_MUST_CHECK fq_status fq_calibration_init(fq_calibration *calibration,
+FQ_MUST_CHECK fq_status fq_calibration_init(fq_calibration     *calibration,
                                             const fq_partition *partition, size_t clients,
                                             size_t examples, uint64_t seed);
 void fq_calibration_fini(fq_calibration *calibration); /* also of a zeroed struct */
@@ -49,10 +49,10 @@ void fq_calibration_gather(const fq_calibration *calibration, size_t first, size
 
 /* The grids of all sites at one nominal width of the activations. */
 typedef struct fq_activations {
-    int bits;
-    size_t n_sites;
-    int *site_bits; /* [n_sites] by the layer policy; 32: left alone */
-    fq_grid *grids; /* [n_sites] */
+    int      bits;
+    size_t   n_sites;
+    int     *site_bits; /* [n_sites] by the layer policy; 32: left alone */
+    fq_grid *grids;     /* [n_sites] */
 } fq_activations;
 /* A hook that quantizes with these grids. */
 fq_site_hook fq_activations_hook(const fq_activations *activations);
@@ -61,11 +61,11 @@ fq_site_hook fq_activations_hook(const fq_activations *activations);
 typedef struct fq_eval_worker {
     fq_workspace *forward; /* max(settings.batch, FQ_CALIBRATION_BATCH) */
     fq_workspace *train;   /* of the model whose moments are taken anew, or NULL */
-    float *x, *column;
-    uint16_t *labels;
-    float *scratch;    /* [largest weight tensor] */
-    fq_grid *grids;    /* [most channels of a weight tensor] */
-    float *statistics; /* [P], with `train` */
+    float        *x, *column;
+    uint16_t     *labels;
+    float        *scratch;    /* [largest weight tensor] */
+    fq_grid      *grids;      /* [most channels of a weight tensor] */
+    float        *statistics; /* [P], with `train` */
 } fq_eval_worker;
 
 size_t fq_calibration_batches(size_t examples); /* of FQ_CALIBRATION_BATCH */

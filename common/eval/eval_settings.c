@@ -6,7 +6,6 @@
 #include <string.h>
 
 /* Learned steps exist only for the widths that a model was trained at, so they are no rule here. */
-static const char *const rules[] = {"minmax", "percentile", "mse", "gauss", NULL};
 static const char *const grids[] = {"signed", "narrow", NULL}; /* the first ones of fq_grid_names */
 
 #define MIN_SCALE 0.1
@@ -23,7 +22,7 @@ const fq_key fq_eval_keys[] = {
      "weights."},
     {"pairs", FQ_TYPE_WORDS, FIELD(pairs), "[]", 0, 0, NULL,
      "More combinations, weights/activations: 4/8 is 4-bit weights with 8-bit activations."},
-    {"ranges", FQ_TYPE_WORDS, FIELD(ranges), "[mse]", 0, 0, rules,
+    {"ranges", FQ_TYPE_WORDS, FIELD(ranges), "[mse]", 0, 0, fq_fitted_range_names,
      "How the range of a weight tensor is found; each rule gives figures of its own."},
     {"step_scales", FQ_TYPE_REALS, FIELD(step_scales), "[]", MIN_SCALE, MAX_SCALE, NULL,
      "With float activations, evaluate again with every step of the weights times this; the rule "
@@ -70,8 +69,8 @@ static fq_status check_widths(const char *key, const fq_ints *widths) {
 
 static fq_status parse_pair(const char *pair, int *weights, int *activations) {
     char *slash = NULL, *end = NULL;
-    long w = strtol(pair, &slash, 10), a = 0;
-    bool good = slash != pair && *slash == '/' && slash[1] >= '0' && slash[1] <= '9';
+    long  w = strtol(pair, &slash, 10), a = 0;
+    bool  good = slash != pair && *slash == '/' && slash[1] >= '0' && slash[1] <= '9';
     if (good)
         a = strtol(slash + 1, &end, 10);
     if (!good || *end != '\0' || !is_width(w) || !is_width(a))
@@ -120,13 +119,13 @@ fq_status fq_eval_wanted_read(const fq_eval_settings *settings, fq_eval_wanted *
 static fq_status check_ranges(const fq_eval_settings *settings) {
     for (size_t i = 0; i < settings->ranges.n; i++) {
         const char *rule = settings->ranges.v[i];
-        bool known = false;
-        for (size_t k = 0; rules[k] != NULL; k++)
-            known |= strcmp(rule, rules[k]) == 0;
+        bool        known = false;
+        for (size_t k = 0; fq_fitted_range_names[k] != NULL; k++)
+            known |= strcmp(rule, fq_fitted_range_names[k]) == 0;
         if (!known)
             return fq_fail(FQ_EINVAL,
-                           "evaluate.ranges: \"%s\" is not a rule of weight ranges; expected "
-                           "minmax, percentile, mse or gauss",
+                           "evaluate.ranges: \"%s\" is not a rule that fits weights; "
+                           "`fedq-sim list ranges` shows them; all but learned fit",
                            rule);
         for (size_t k = 0; k < i; k++)
             if (strcmp(rule, settings->ranges.v[k]) == 0)

@@ -15,10 +15,10 @@ enum { COPIES_BYTES = 64 * 1024 * 1024 };
 
 /* A quantized set of weights; several figures may share it. */
 typedef struct version {
-    int bits;
+    int              bits;
     fq_weight_format format;
-    fq_step_change change;
-    double noise, bits_per_weight;
+    fq_step_change   change;
+    double           noise, bits_per_weight;
 } version;
 
 typedef struct quantized_tensor {
@@ -26,37 +26,37 @@ typedef struct quantized_tensor {
 } quantized_tensor;
 
 struct fq_evaluator {
-    const fq_model *model;
-    const fq_dataset *set;
+    const fq_model     *model;
+    const fq_dataset   *set;
     const fq_partition *partition;
-    fq_eval_settings settings;
-    uint64_t seed;
-    fq_pool *pool;
+    fq_eval_settings    settings;
+    uint64_t            seed;
+    fq_pool            *pool;
 
-    size_t n_figures, n_versions, n_activations, n_tensors, n_sites;
+    size_t    n_figures, n_versions, n_activations, n_tensors, n_sites;
     fq_figure plan[FQ_MAX_FIGURES];
-    int version_of[FQ_MAX_FIGURES];    /* -1: float weights */
-    int activation_of[FQ_MAX_FIGURES]; /* -1: float activations */
-    version versions[FQ_MAX_FIGURES];
+    int       version_of[FQ_MAX_FIGURES];    /* -1: float weights */
+    int       activation_of[FQ_MAX_FIGURES]; /* -1: float activations */
+    version   versions[FQ_MAX_FIGURES];
 
-    fq_model *moments_model; /* NULL: no moments to take anew */
-    size_t moments_batches, n_statistics;
+    fq_model      *moments_model; /* NULL: no moments to take anew */
+    size_t         moments_batches, n_statistics;
     fq_calibration calibration;
-    size_t calibration_examples, calibration_batches; /* for ranges: the first so many */
+    size_t         calibration_examples, calibration_batches; /* for ranges: the first so many */
 
     /* All below lies in `memory`. */
-    fq_arena memory;
-    size_t n_workers, n_copies;
-    fq_eval_worker *workers;   /* [n_workers] */
+    fq_arena          memory;
+    size_t            n_workers, n_copies;
+    fq_eval_worker   *workers; /* [n_workers] */
     quantized_tensor *tensors; /* [n_tensors] */
-    float **copies;            /* [n_copies][P] */
-    double *energy;            /* [n_tensors] sum w^2 */
-    double *errors;            /* [n_versions, n_tensors] sum (w - Q(w))^2 */
-    fq_activations activations[FQ_MAX_BITS];
-    fq_range_search *searches; /* [calibration_batches, n_activations, n_sites] */
-    float *moments;            /* [moments_batches, n_copies, n_statistics] */
-    double *losses;            /* [batches, n_figures] sums */
-    size_t *corrects;          /* likewise */
+    float           **copies;  /* [n_copies][P] */
+    double           *energy;  /* [n_tensors] sum w^2 */
+    double           *errors;  /* [n_versions, n_tensors] sum (w - Q(w))^2 */
+    fq_activations    activations[FQ_MAX_BITS];
+    fq_range_search  *searches; /* [calibration_batches, n_activations, n_sites] */
+    float            *moments;  /* [moments_batches, n_copies, n_statistics] */
+    double           *losses;   /* [batches, n_figures] sums */
+    size_t           *corrects; /* likewise */
 };
 
 /* ---- what is to be evaluated ---- */
@@ -99,7 +99,7 @@ static const fq_step_change as_found = {.kind = FQ_STEP_AS_FOUND};
 
 static void plan_figure(fq_evaluator *e, const char *rule, fq_step_change change, int weights,
                         int activations) {
-    size_t i = e->n_figures++;
+    size_t     i = e->n_figures++;
     fq_figure *figure = &e->plan[i];
     *figure = (fq_figure){.weight_bits = weights, .activation_bits = activations};
     fq_rule_print(rule, change, figure->rule);
@@ -131,7 +131,7 @@ static void plan_figures(fq_evaluator *e, const fq_eval_wanted *wanted) {
 
 static fq_status check_fit(const fq_evaluator *e) {
     const fq_network *network = fq_model_network(e->model);
-    fq_shape want = network->input, have = fq_dataset_shape(e->set);
+    fq_shape          want = network->input, have = fq_dataset_shape(e->set);
     if (have.c != want.c || have.h != want.h || have.w != want.w)
         return fq_fail(FQ_EINVAL,
                        "data set %s has examples of %ux%ux%u values, the model takes %ux%ux%u",
@@ -212,7 +212,7 @@ static fq_status place_worker(fq_evaluator *e, fq_arena *arena, size_t max_count
     size_t batch = (size_t)e->settings.batch;
     size_t features = fq_shape_count(fq_model_network(e->model)->input);
     size_t widest = batch > FQ_CALIBRATION_BATCH ? batch : FQ_CALIBRATION_BATCH;
-    bool quantized_sites = e->n_activations > 0;
+    bool   quantized_sites = e->n_activations > 0;
     *out = (fq_eval_worker){0};
     FQ_TRY(fq_workspace_create(&out->forward, e->model, widest, false, quantized_sites, arena));
     if (e->moments_model != NULL) {
@@ -336,8 +336,8 @@ const fq_figure *fq_evaluator_plan(const fq_evaluator *e) {
 /* One run, and the versions that have copies at present: first .. first + n. */
 typedef struct eval_job {
     fq_evaluator *e;
-    const float *w;
-    size_t first, n;
+    const float  *w;
+    size_t        first, n;
 } eval_job;
 
 static fq_status copy_weights(void *context, size_t task, size_t worker) {
@@ -360,15 +360,15 @@ static int tensor_bits(const fq_evaluator *e, size_t tensor, int bits) {
 
 /* A task is one tensor of one copy. */
 static fq_status quantize_tensor(void *context, size_t task, size_t worker) {
-    const eval_job *job = context;
-    const fq_evaluator *e = job->e;
-    size_t t = task / job->n, copy = task % job->n, v = job->first + copy;
+    const eval_job         *job = context;
+    const fq_evaluator     *e = job->e;
+    size_t                  t = task / job->n, copy = task % job->n, v = job->first + copy;
     const quantized_tensor *tensor = &e->tensors[t];
     const fq_weight_format *format = &e->versions[v].format;
-    const fq_eval_worker *own = &e->workers[worker];
-    const float *x = job->w + tensor->offset;
-    float *y = e->copies[copy] + tensor->offset;
-    int bits = tensor_bits(e, t, e->versions[v].bits);
+    const fq_eval_worker   *own = &e->workers[worker];
+    const float            *x = job->w + tensor->offset;
+    float                  *y = e->copies[copy] + tensor->offset;
+    int                     bits = tensor_bits(e, t, e->versions[v].bits);
     e->errors[v * e->n_tensors + t] = 0;
     if (bits == FQ_FLOAT_BITS)
         return FQ_OK;
@@ -386,7 +386,7 @@ static fq_status quantize_tensor(void *context, size_t task, size_t worker) {
 static void weigh_version(fq_evaluator *e, size_t v) {
     double error = 0, energy = 0, bits = 0, count = 0;
     for (size_t t = 0; t < e->n_tensors; t++) {
-        int width = tensor_bits(e, t, e->versions[v].bits);
+        int    width = tensor_bits(e, t, e->versions[v].bits);
         size_t groups = fq_weight_groups(&e->versions[v].format, e->tensors[t].channels);
         count += (double)e->tensors[t].count;
         bits += width * (double)e->tensors[t].count;
@@ -425,10 +425,10 @@ static const float *weights_of(const eval_job *job, size_t figure) {
 }
 
 static fq_status evaluate_batch(void *context, size_t task, size_t worker) {
-    const eval_job *job = context;
-    const fq_evaluator *e = job->e;
+    const eval_job       *job = context;
+    const fq_evaluator   *e = job->e;
     const fq_eval_worker *own = &e->workers[worker];
-    const fq_network *network = fq_model_network(e->model);
+    const fq_network     *network = fq_model_network(e->model);
     size_t first = task * (size_t)e->settings.batch, left = fq_dataset_test_count(e->set) - first;
     size_t batch = left < (size_t)e->settings.batch ? left : (size_t)e->settings.batch;
     size_t lanes = fq_lanes(batch), values = fq_shape_count(network->input) * lanes;
@@ -440,7 +440,7 @@ static fq_status evaluate_batch(void *context, size_t task, size_t worker) {
         /* The workspace may use the place of its input for something else during a pass. */
         memcpy(fq_workspace_input(own->forward), own->x, values * sizeof *own->x);
         fq_site_hook hook;
-        fq_pass pass = {.batch = batch};
+        fq_pass      pass = {.batch = batch};
         if (e->activation_of[f] >= 0) {
             hook = fq_activations_hook(&e->activations[e->activation_of[f]]);
             pass.sites = &hook;
@@ -461,7 +461,7 @@ static fq_figure sum_figure(const fq_evaluator *e, size_t f) {
         correct += e->corrects[b * e->n_figures + f];
     }
     fq_figure figure = e->plan[f];
-    int v = e->version_of[f];
+    int       v = e->version_of[f];
     figure.accuracy = (double)correct / n;
     figure.loss = loss / n;
     figure.noise = v < 0 ? 0 : e->versions[v].noise;

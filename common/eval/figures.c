@@ -11,7 +11,7 @@
 /* The power of two nearest in log2: for step = m 2^e, m in [1/2, 1), the lower neighbour 2^(e-1) up
  * to m = sqrt(1/2), then 2^e. */
 static float nearest_power(float step) {
-    int exponent;
+    int    exponent;
     double m = (double)frexpf(step, &exponent);
     return ldexpf(1.0f, 2.0 * m * m > 1.0 ? exponent : exponent - 1);
 }
@@ -39,7 +39,7 @@ bool fq_rule_is_plain(const char *rule) {
 /* ---- accuracy over bit-widths ---- */
 
 typedef struct point {
-    int bits;
+    int    bits;
     double accuracy;
 } point;
 
@@ -63,7 +63,7 @@ static double area_under(const point *points, size_t n) {
 }
 
 bool fq_bits_summarize(const fq_figure *figures, size_t n, const char *rule, fq_bits_summary *out) {
-    point points[FQ_MAX_BITS];
+    point  points[FQ_MAX_BITS];
     size_t n_points = 0;
     *out = (fq_bits_summary){.float_accuracy = (double)NAN};
     for (size_t i = 0; i < n; i++) {
@@ -120,8 +120,8 @@ static fq_tensor_figure describe(const fq_tensor *tensor, const float *x) {
     if (tensor->count == 0 || !all_finite(x, tensor->count))
         return out;
     const fq_kernels *kernels = fq_kernels_get();
-    fq_moments moments;
-    float low, high;
+    fq_moments        moments;
+    float             low, high;
     kernels->moments(tensor->count, x, &moments);
     kernels->min_max(tensor->count, x, &low, &high);
     if (moments.m2 > 0)

@@ -1,10 +1,11 @@
+#include "experiment/experiment.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "experiment/experiment.h"
-
-/* Put before the failure's text where the first key stands that it names; the file, if the key has its default. */
+/* Put before the failure's text where the first key stands that it names; the file, if the key has
+ * its default. */
 static void add_place(const fq_places *places) {
     const char *place = places->file, *first = NULL;
     size_t      longest = 0;
@@ -20,13 +21,14 @@ static void add_place(const fq_places *places) {
     fq_add_context("%s", place);
 }
 
-/* "layer 3 (dense1): ..." of a model becomes "a.yaml:9: model[2] (dense1): ..." if the settings list the layers. */
+/* "layer 3 (dense1): ..." of a model becomes "a.yaml:9: model[2] (dense1): ..." if the settings
+ * list the layers. */
 static fq_status fail_model(const fq_experiment *e) {
     const fq_places *places = &e->places;
     const char      *text = fq_status_text(), *rest = strchr(text, '(');
     size_t           layer;
-    if (e->model[0] == '\0' && rest != NULL && sscanf(text, "layer %zu (", &layer) == 1 && layer >= 1 &&
-        layer <= e->network.n_layers)
+    if (e->model[0] == '\0' && rest != NULL && sscanf(text, "layer %zu (", &layer) == 1 &&
+        layer >= 1 && layer <= e->network.n_layers)
         return fq_fail(FQ_EINVAL, "%s: model[%zu] %s", places->layers[layer - 1], layer - 1, rest);
     fq_add_context("%s: model", places->model);
     return FQ_EINVAL;
@@ -38,11 +40,14 @@ static fq_status open_data(fq_experiment *e, fq_setup *out) {
     FQ_TRY(fq_partition_create(&out->partition, out->dataset, &e->data, seed));
     uint64_t clients = fq_partition_clients(out->partition);
     if ((uint64_t)e->train.clients_per_round > clients)
-        return fq_fail(FQ_EINVAL, "train.clients_per_round: %lld of the %" PRIu64 " clients of %s is impossible",
-                       (long long)e->train.clients_per_round, clients, fq_dataset_name(out->dataset));
+        return fq_fail(
+            FQ_EINVAL,
+            "train.clients_per_round: %lld of the %" PRIu64 " clients of %s is impossible",
+            (long long)e->train.clients_per_round, clients, fq_dataset_name(out->dataset));
     out->max_examples = fq_partition_largest(out->partition);
     if (out->max_examples > e->server.limits.max_examples)
-        return fq_fail(FQ_EINVAL, "aggregate.max_examples: a client has %zu examples; %" PRIu64 " are allowed",
+        return fq_fail(FQ_EINVAL,
+                       "aggregate.max_examples: a client has %zu examples; %" PRIu64 " are allowed",
                        out->max_examples, e->server.limits.max_examples);
     e->server.clients = clients;
     return FQ_OK;

@@ -1,8 +1,8 @@
+#include "experiment/experiment.h"
+
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include "experiment/experiment.h"
 
 enum { VALUE_BYTES = 2048 };
 
@@ -39,11 +39,12 @@ static void extend_label(char *label, const char *key, const char *value) {
     size_t used = strlen(label);
     tidy(value, text, sizeof text);
     bool bare = key[0] == '\0' || strcmp(key, "robustness") == 0 || strcmp(key, "algorithm") == 0;
-    snprintf(label + used, FQ_LABEL_BYTES - used, "%s%s%s%s", used == 0 ? "" : "_", bare ? "" : key, bare ? "" : "=",
-             text);
+    snprintf(label + used, FQ_LABEL_BYTES - used, "%s%s%s%s", used == 0 ? "" : "_", bare ? "" : key,
+             bare ? "" : "=", text);
 }
 
-static fq_status set_value(fq_document *run, const fq_document *document, const char *path, const fq_node *value) {
+static fq_status set_value(fq_document *run, const fq_document *document, const char *path,
+                           const fq_node *value) {
     if (strncmp(path, "sweep", 5) == 0)
         return fq_node_fail(document, value, "sweep.%s: a sweep cannot sweep itself", path);
     return fq_document_put(run, path, value);
@@ -57,15 +58,16 @@ static void name_algorithm(const fq_document *document, char *out, size_t capaci
 }
 
 /* Apply choice number `index` of dimension `dimension` of the sweep to a run. */
-static fq_status apply(fq_sweep_run *run, const fq_document *document, const fq_node *sweep, size_t dimension,
-                       size_t index) {
+static fq_status apply(fq_sweep_run *run, const fq_document *document, const fq_node *sweep,
+                       size_t dimension, size_t index) {
     const char    *key = fq_node_key(sweep, dimension);
     const fq_node *choices = fq_node_at(sweep, dimension);
     if (strcmp(key, "variants") != 0) {
         char text[VALUE_BYTES];
         FQ_TRY(set_value(run->document, document, key, fq_node_at(choices, index)));
         fq_node_print(fq_node_at(choices, index), text, sizeof text);
-        bool plain = strcmp(key, "train.robustness") == 0 && fq_node_count(fq_node_at(choices, index)) == 0;
+        bool plain =
+            strcmp(key, "train.robustness") == 0 && fq_node_count(fq_node_at(choices, index)) == 0;
         if (plain)
             name_algorithm(run->document, text, sizeof text);
         if (strcmp(key, "seed") != 0)
@@ -74,19 +76,22 @@ static fq_status apply(fq_sweep_run *run, const fq_document *document, const fq_
     }
     const fq_node *settings = fq_node_at(choices, index);
     for (size_t i = 0; i < fq_node_count(settings); i++)
-        FQ_TRY(set_value(run->document, document, fq_node_key(settings, i), fq_node_at(settings, i)));
+        FQ_TRY(
+            set_value(run->document, document, fq_node_key(settings, i), fq_node_at(settings, i)));
     extend_label(run->label, "", fq_node_key(choices, index));
     return FQ_OK;
 }
 
-static fq_status check_dimension(const fq_document *document, const char *key, const fq_node *choices) {
+static fq_status check_dimension(const fq_document *document, const char *key,
+                                 const fq_node *choices) {
     if (strcmp(key, "variants") == 0) {
         bool good = fq_node_kind_of(choices) == FQ_NODE_MAP && choices_of(choices) > 0;
         for (size_t i = 0; good && i < choices_of(choices); i++)
             good = fq_node_kind_of(fq_node_at(choices, i)) == FQ_NODE_MAP;
         if (!good)
             return fq_node_fail(document, choices,
-                                "sweep.variants: expected a map of named sets of settings, {fedavg: {train.robustness: []}}");
+                                "sweep.variants: expected a map of named sets of settings, "
+                                "{fedavg: {train.robustness: []}}");
     } else if (fq_node_kind_of(choices) != FQ_NODE_LIST || choices_of(choices) == 0) {
         return fq_node_fail(document, choices, "sweep.%s: expected a list of values", key);
     }

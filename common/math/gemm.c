@@ -18,8 +18,8 @@
 
 static fq_processor this_processor(void) {
     fq_processor found = {0};
-    unsigned a, b, c, d;
-    char vendor[13] = "";
+    unsigned     a, b, c, d;
+    char         vendor[13] = "";
     if (__get_cpuid(0, &a, &b, &c, &d)) {
         memcpy(vendor, &b, 4);
         memcpy(vendor + 4, &d, 4);
@@ -76,7 +76,8 @@ static fq_processor this_processor(void) {
 
 #endif
 
-/* The sub-configurations that are part of the library; where they are not known, all numbers there are. */
+/* The sub-configurations that are part of the library; where they are not known, all numbers there
+ * are. */
 static bool is_built_in(int arch) {
 #if defined(__x86_64__)
     static const bool built_in[BLIS_NUM_ARCHS] = {
@@ -132,7 +133,7 @@ fq_status fq_gemm_check(void) {
     if (text == NULL)
         return FQ_OK;
     char *end, known[512] = "";
-    long arch = strtol(text, &end, 10);
+    long  arch = strtol(text, &end, 10);
     if (isdigit((unsigned char)text[0]) && *end == '\0' && arch < BLIS_NUM_ARCHS &&
         is_built_in((int)arch))
         return FQ_OK;
@@ -142,14 +143,15 @@ fq_status fq_gemm_check(void) {
             snprintf(known + used, sizeof known - used, "%s%d (%s)", used == 0 ? "" : ", ", i,
                      bli_arch_string((arch_t)i));
     }
-    return fq_fail(FQ_EINVAL, "BLIS_ARCH_TYPE: '%.40s' is not a sub-configuration of BLIS; expected one of %s",
+    return fq_fail(FQ_EINVAL,
+                   "BLIS_ARCH_TYPE: '%.40s' is not a sub-configuration of BLIS; expected one of %s",
                    text, known);
 }
 
 /* BLIS reads BLIS_ARCH_TYPE once, in bli_init; bli_arch_query_id before that would abort. */
 static void start(void) {
     const fq_processor processor = this_processor();
-    const int arch = fq_blis_arch(&processor);
+    const int          arch = fq_blis_arch(&processor);
     if (fq_gemm_check() != FQ_OK)
         unsetenv("BLIS_ARCH_TYPE"); /* rather than end here */
     const bool pick = arch >= 0 && getenv("BLIS_ARCH_TYPE") == NULL;

@@ -8,9 +8,9 @@ typedef enum fq_vendor { FQ_VENDOR_OTHER, FQ_VENDOR_INTEL, FQ_VENDOR_AMD } fq_ve
 
 typedef struct fq_processor {
     fq_vendor vendor;
-    unsigned family;
-    bool avx2;   /* and FMA */
-    bool avx512; /* F, BW, CD, DQ, VL */
+    unsigned  family;
+    bool      avx2;   /* and FMA */
+    bool      avx512; /* F, BW, CD, DQ, VL */
 } fq_processor;
 
 /* Value for BLIS_ARCH_TYPE (an arch_t of blis.h), or -1: BLIS does well by itself, or has nothing

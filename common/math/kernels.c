@@ -86,7 +86,7 @@ fq_status fq_kernels_check(void) {
 }
 
 static const fq_kernels *chosen;
-static pthread_once_t once = PTHREAD_ONCE_INIT;
+static pthread_once_t    once = PTHREAD_ONCE_INIT;
 
 static void choose(void) {
     const char *name = forced();

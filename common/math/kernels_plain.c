@@ -34,9 +34,9 @@ static void for_each_term(const fq_conv *c, visit *each, void *context) {
 }
 
 typedef struct operands {
-    size_t lanes;
+    size_t       lanes;
     const float *x, *w, *dy;
-    float *y, *dx, *dw;
+    float       *y, *dx, *dw;
 } operands;
 
 static void add_forward(void *context, size_t x, size_t w, size_t y) {

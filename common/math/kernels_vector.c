@@ -4,9 +4,9 @@
  * which each term adds (one weight, broadcast) x (vectors of lanes). Convolution forward, its
  * gradient by the input and the matrix product differ only in the steps from term to term.
  */
-#include <assert.h>
 #include "math/kernels_impl.h"
 
+#include <assert.h>
 #include <stdbool.h>
 #include <string.h>
 
@@ -65,12 +65,12 @@ static const size_t most_correlate_outs[6] = {0, 6, 6, 4, 3, 2};
 /* Three nested loops over the terms of a sum, outermost first, and the pixels that share them.
  * Steps in elements. */
 typedef struct reduction {
-    size_t n[3];
+    size_t    n[3];
     ptrdiff_t x[3], w[3];
     ptrdiff_t w_out, y_out; /* from one output channel to the next */
-    size_t n_pixels;
+    size_t    n_pixels;
     ptrdiff_t x_pixel, y_pixel;
-    bool add; /* to what y holds */
+    bool      add; /* to what y holds */
 } reduction;
 
 typedef void tile_function(const reduction *r, const float *x, const float *w, const float *bias,
@@ -78,12 +78,12 @@ typedef void tile_function(const reduction *r, const float *x, const float *w, c
 
 /* A convolution seen from its result: the target is y forward, dx backward. */
 typedef struct direction {
-    size_t groups, sources, targets; /* channels of one group */
-    size_t source_h, source_w, target_h, target_w, lanes;
-    size_t source_plane, target_plane; /* elements of a channel */
-    ptrdiff_t w_source, w_target;      /* steps of the weights by channel */
-    size_t kernel_h, kernel_w, stride, pad;
-    bool backward;
+    size_t    groups, sources, targets; /* channels of one group */
+    size_t    source_h, source_w, target_h, target_w, lanes;
+    size_t    source_plane, target_plane; /* elements of a channel */
+    ptrdiff_t w_source, w_target;         /* steps of the weights by channel */
+    size_t    kernel_h, kernel_w, stride, pad;
+    bool      backward;
 } direction;
 
 /* Taps of the kernel that reach into the source, along one axis: tap first_tap reads position
@@ -142,7 +142,7 @@ static void settle(reduction *r) {
     int last = 2;
     for (int i = 1; i >= 0; i--) {
         const ptrdiff_t n = (ptrdiff_t)r->n[last];
-        const bool even = r->x[i] == n * r->x[last] && r->w[i] == n * r->w[last];
+        const bool      even = r->x[i] == n * r->x[last] && r->w[i] == n * r->w[last];
         if (n == 1 || even) {
             r->n[last] *= r->n[i];
             if (n == 1)
@@ -160,8 +160,8 @@ static void settle(reduction *r) {
 static void convolve_row(const direction *d, size_t y, tile_function *const *tiles, size_t most,
                          const float *source, const float *w, const float *bias, float *target) {
     const ptrdiff_t lanes = (ptrdiff_t)d->lanes, sign = d->backward ? -1 : 1;
-    const size_t tap_step = d->backward ? d->stride : 1;
-    const span rows = span_of(d, y, d->kernel_h, d->source_h);
+    const size_t    tap_step = d->backward ? d->stride : 1;
+    const span      rows = span_of(d, y, d->kernel_h, d->source_h);
     /* Backward, only pixels `stride` apart use the same taps. */
     for (size_t phase = 0; phase < minimum(tap_step, d->target_w); phase++) {
         span columns = span_of(d, phase, d->kernel_w, d->source_w), next;
@@ -188,7 +188,7 @@ static void convolve_row(const direction *d, size_t y, tile_function *const *til
             const float *from =
                 source + (rows.first_at * d->source_w + columns.first_at) * d->lanes;
             const float *taps = w + rows.first_tap * d->kernel_w + columns.first_tap;
-            float *to = target + (y * d->target_w + x) * d->lanes;
+            float       *to = target + (y * d->target_w + x) * d->lanes;
             for (size_t o = 0, block; o < d->targets; o += block) {
                 block = even_block(d->targets - o, most);
                 tiles[block](&r, from, taps + (ptrdiff_t)o * d->w_target,
@@ -275,19 +275,19 @@ static void multiply_panel(bool trans_a, size_t m, size_t n, size_t k, size_t ve
                            size_t lda, const float *b, size_t ldb, bool add, const float *bias,
                            float *c, size_t ldc) {
     const bool whole = n == vecs * WIDEST;
-    float edge[MAX_OUTS * PANEL];
-    reduction r = {
-        .n = {1, 1, k},
-        .x = {0, 0, (ptrdiff_t)ldb},
-        .w = {0, 0, trans_a ? (ptrdiff_t)lda : 1},
-        .w_out = trans_a ? 1 : (ptrdiff_t)lda,
-        .y_out = whole ? (ptrdiff_t)ldc : PANEL,
-        .n_pixels = 1,
-        .add = whole && add,
+    float      edge[MAX_OUTS * PANEL];
+    reduction  r = {
+         .n = {1, 1, k},
+         .x = {0, 0, (ptrdiff_t)ldb},
+         .w = {0, 0, trans_a ? (ptrdiff_t)lda : 1},
+         .w_out = trans_a ? 1 : (ptrdiff_t)lda,
+         .y_out = whole ? (ptrdiff_t)ldc : PANEL,
+         .n_pixels = 1,
+         .add = whole && add,
     };
     for (size_t i = 0, rows; i < m; i += rows) {
         rows = even_block(m - i, most_outs[vecs]);
-        float *to = c + i * ldc;
+        float         *to = c + i * ldc;
         tile_function *tile = NAME(tiles)[vecs][rows];
         assert(tile != NULL); /* even_block gives no more rows than most_outs has tiles for */
         tile(&r, b, a + (ptrdiff_t)i * r.w_out, add || bias == NULL ? NULL : bias + i,
@@ -304,12 +304,12 @@ static void multiply(bool trans_a, bool trans_b, size_t m, size_t n, size_t k, c
                      size_t ldc) {
     float packed[DEPTH * PANEL];
     /* A narrow B is in the cache as it is: then rows of A are read to their end at once. */
-    const bool narrow = !trans_b && ldb <= 2 * PANEL && n % WIDEST == 0;
+    const bool   narrow = !trans_b && ldb <= 2 * PANEL && n % WIDEST == 0;
     const size_t deep = narrow && !trans_a && k > DEPTH ? k : DEPTH;
     const size_t block = MAX_OUTS + (ROWS - MAX_OUTS) * DEPTH / deep;
     for (size_t i = 0; i < m; i += block) {
         const size_t rows = minimum(block, m - i);
-        size_t p = 0;
+        size_t       p = 0;
         do { /* once even for k = 0, where C is set to its start */
             const size_t depth = minimum(deep, k - p);
             const float *from_a = trans_a ? a + p * lda + i : a + i * lda + p;
@@ -318,7 +318,7 @@ static void multiply(bool trans_a, bool trans_b, size_t m, size_t n, size_t k, c
                 const size_t width = vecs * WIDEST;
                 columns = minimum(width, n - j);
                 const float *from_b = trans_b ? b + j * ldb + p : b + p * ldb + j;
-                const bool direct = !trans_b && columns == width && (narrow || rows <= FEW_ROWS);
+                const bool   direct = !trans_b && columns == width && (narrow || rows <= FEW_ROWS);
                 if (!direct && depth > 0)
                     pack(trans_b, columns, depth, from_b, ldb, packed, width);
                 multiply_panel(trans_a, rows, columns, depth, vecs, from_a, lda,
@@ -360,7 +360,7 @@ static void convolve(const direction *d, const float *source, const float *w, co
     for (size_t g = 0; g < d->groups; g++) {
         const float *x = source + g * d->sources * d->source_plane;
         const float *taps = w + g * d->sources * d->targets * d->kernel_h * d->kernel_w;
-        float *y = target + g * d->targets * d->target_plane;
+        float       *y = target + g * d->targets * d->target_plane;
         const float *b = bias == NULL ? NULL : bias + g * d->targets;
         NAME(convolve)(d, 0, wide, x, taps, b, y);
 #if WIDEST > 8
@@ -478,17 +478,17 @@ static void add_weight_gradients(const fq_conv *c,
                 for (size_t in = 0; in < c->in_c; in++) {
                     const size_t group = in / in_group;
                     const size_t n_lanes_here = minimum(lanes, first_lane + n_lanes - lane);
-                    correlation r = {
-                        .n_rows = minimum(rows, c->out_h - y),
-                        .n_columns = minimum(columns, c->out_w - q),
-                        .n_lanes = n_lanes_here,
-                        .x_row = c->stride * x_columns * n_lanes_here,
-                        .x_column = c->stride * n_lanes_here,
-                        .x_tap = n_lanes_here,
-                        .dy_row = c->out_w * c->lanes,
-                        .dy_column = c->lanes,
-                        .dy_out = c->out_h * c->out_w * c->lanes,
-                        .dw_out = in_group * area,
+                    correlation  r = {
+                         .n_rows = minimum(rows, c->out_h - y),
+                         .n_columns = minimum(columns, c->out_w - q),
+                         .n_lanes = n_lanes_here,
+                         .x_row = c->stride * x_columns * n_lanes_here,
+                         .x_column = c->stride * n_lanes_here,
+                         .x_tap = n_lanes_here,
+                         .dy_row = c->out_w * c->lanes,
+                         .dy_column = c->lanes,
+                         .dy_out = c->out_h * c->out_w * c->lanes,
+                         .dw_out = in_group * area,
                     };
                     copy_padded(c, x + in * c->in_h * c->in_w * c->lanes,
                                 (ptrdiff_t)(y * c->stride) - (ptrdiff_t)c->pad,
@@ -556,8 +556,8 @@ static void conv_backward_weights(const fq_conv *c, const float *x, const float 
 
 /* ---- one pass over a vector ---- */
 typedef int32_t NAME(mask) __attribute__((vector_size(4 * WIDEST)));
-typedef float NAME(half) __attribute__((vector_size(2 * WIDEST), aligned(4), may_alias));
-typedef double NAME(wide) __attribute__((vector_size(4 * WIDEST)));
+typedef float   NAME(half) __attribute__((vector_size(2 * WIDEST), aligned(4), may_alias));
+typedef double  NAME(wide) __attribute__((vector_size(4 * WIDEST)));
 enum { HALF = WIDEST / 2 };
 typedef union halves {
     NAME(vec) whole;
@@ -590,7 +590,7 @@ static void axpy(size_t n, float a, const float *x, float *y) {
 }
 
 static void min_max(size_t n, const float *x, float *low, float *high) {
-    VEC least = (VEC){0} + x[0], most = least;
+    VEC    least = (VEC){0} + x[0], most = least;
     size_t i = 0;
     for (; i + WIDEST <= n; i += WIDEST) {
         const VEC v = NAME(load)(x + i);
@@ -609,7 +609,7 @@ static void min_max(size_t n, const float *x, float *low, float *high) {
 }
 
 static double sum_squares(size_t n, const float *x) {
-    WIDE sum[4] = {{0}};
+    WIDE   sum[4] = {{0}};
     size_t i = 0;
     for (; i + 4 * HALF <= n; i += 4 * HALF)
         UNROLL for (size_t j = 0; j < 4; j++) {
@@ -623,7 +623,7 @@ static double sum_squares(size_t n, const float *x) {
 }
 
 static double mean_of(size_t n, const float *x) {
-    WIDE sum[4] = {{0}};
+    WIDE   sum[4] = {{0}};
     size_t i = 0;
     for (; i + 4 * HALF <= n; i += 4 * HALF)
         UNROLL for (size_t j = 0; j < 4; j++) {
@@ -640,8 +640,8 @@ static void moments(size_t n, const float *x, fq_moments *out) {
     if (n == 0)
         return;
     const double mean = mean_of(n, x);
-    WIDE two[2] = {{0}}, three[2] = {{0}}, four[2] = {{0}};
-    size_t i = 0;
+    WIDE         two[2] = {{0}}, three[2] = {{0}}, four[2] = {{0}};
+    size_t       i = 0;
     for (; i + 2 * HALF <= n; i += 2 * HALF)
         UNROLL for (size_t j = 0; j < 2; j++) {
             const WIDE d = load_wide(x + i + j * HALF) - mean, square = d * d;
@@ -693,7 +693,7 @@ static inline void store_part(float *y, VEC value, size_t n) {
 
 static void fake_quantize(size_t n, const float *x, const fq_grid *grid, float *y) {
     const fq_grid local = *grid; /* y could alias *grid, as far as the compiler knows */
-    size_t i = 0;
+    size_t        i = 0;
     for (; i + WIDEST <= n; i += WIDEST)
         NAME(store)(y + i, quantized(NAME(load)(x + i), &local));
     if (i < n)
@@ -701,8 +701,8 @@ static void fake_quantize(size_t n, const float *x, const fq_grid *grid, float *
 }
 
 static double quantization_error(size_t n, const float *x, const fq_grid *grid) {
-    WIDE sum[2] = {{0}};
-    float part[WIDEST];
+    WIDE   sum[2] = {{0}};
+    float  part[WIDEST];
     double total = 0;
     size_t i = 0;
     for (; i + WIDEST <= n; i += WIDEST) {
@@ -731,7 +731,7 @@ static inline VEC pulled(VEC x, const fq_grid *grid, float lambda, VEC g) {
 
 static void ste(size_t n, const float *x, const fq_grid *grid, float lambda, float *g) {
     const fq_grid local = *grid;
-    size_t i = 0;
+    size_t        i = 0;
     for (; i + WIDEST <= n; i += WIDEST)
         NAME(store)(g + i, pulled(NAME(load)(x + i), &local, lambda, NAME(load)(g + i)));
     if (i < n)

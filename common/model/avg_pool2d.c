@@ -18,8 +18,8 @@ static void add_share(size_t lanes, float a, const float *restrict x, float *res
 
 static void forward(fq_layer_pass *p) {
     fq_window window = fq_window_of(p->spec, p->spec->kernel);
-    size_t lanes = p->lanes;
-    float share = 1.0f / (float)(window.kernel * window.kernel);
+    size_t    lanes = p->lanes;
+    float     share = 1.0f / (float)(window.kernel * window.kernel);
     memset(p->y, 0, fq_shape_count(p->out) * lanes * sizeof(float));
     for (size_t o = 0; o < fq_shape_count(p->out); o++) {
         fq_patch patch = fq_window_at(window, p->in[0], p->out, o);
@@ -34,8 +34,8 @@ static void backward(fq_layer_pass *p) {
     if (p->dx[0] == NULL)
         return;
     fq_window window = fq_window_of(p->spec, p->spec->kernel);
-    size_t lanes = p->lanes;
-    float share = 1.0f / (float)(window.kernel * window.kernel);
+    size_t    lanes = p->lanes;
+    float     share = 1.0f / (float)(window.kernel * window.kernel);
     memset(p->dx[0], 0, fq_shape_count(p->in[0]) * lanes * sizeof(float));
     for (size_t o = 0; o < fq_shape_count(p->out); o++) {
         fq_patch patch = fq_window_at(window, p->in[0], p->out, o);

@@ -65,7 +65,7 @@ static void forward(fq_layer_pass *p) {
         if (p->train)
             measure(pixels, lanes, p->batch, x, p->scratch, &mean, &variance);
         double r = 1.0 / sqrt(variance + p->spec->epsilon);
-        float centre = (float)mean, factor = p->w[SCALE][c] * (float)r, shift = p->w[SHIFT][c];
+        float  centre = (float)mean, factor = p->w[SCALE][c] * (float)r, shift = p->w[SHIFT][c];
         for (size_t i = 0; i < pixels * lanes; i++)
             y[i] = (x[i] - centre) * factor + shift;
         if (p->train) {

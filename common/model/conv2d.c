@@ -53,7 +53,7 @@ static void forward(fq_layer_pass *p) {
 
 static void backward(fq_layer_pass *p) {
     const fq_kernels *kernels = fq_kernels_get();
-    fq_conv c = geometry(p);
+    fq_conv           c = geometry(p);
     kernels->conv_backward_weights(&c, p->x[0], p->dy, p->dw[0], p->spec->bias ? p->dw[1] : NULL);
     if (p->dx[0] != NULL)
         kernels->conv_backward_input(&c, p->dy, p->w[0], p->dx[0]);

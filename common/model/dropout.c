@@ -23,7 +23,7 @@ static void forward(fq_layer_pass *p) {
         return;
     }
     float *mask = p->cache;
-    float rate = (float)p->spec->rate, kept = 1.0f / (1.0f - rate);
+    float  rate = (float)p->spec->rate, kept = 1.0f / (1.0f - rate);
     fq_rng_fill_uniform(&p->rng, mask, n);
     for (size_t i = 0; i < n; i++)
         mask[i] = mask[i] < rate ? 0.0f : kept;

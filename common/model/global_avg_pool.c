@@ -9,7 +9,7 @@ static fq_status plan(const fq_layer_spec *spec, const fq_shape *in, fq_layer_pl
 
 static void forward(fq_layer_pass *p) {
     size_t lanes = p->lanes, pixels = (size_t)p->in[0].h * p->in[0].w;
-    float share = 1.0f / (float)pixels;
+    float  share = 1.0f / (float)pixels;
     for (size_t c = 0; c < p->out.c; c++) {
         float *y = p->y + c * lanes;
         fq_rows_sum(pixels, lanes, p->x[0] + c * pixels * lanes, y);
@@ -22,7 +22,7 @@ static void backward(fq_layer_pass *p) {
     if (p->dx[0] == NULL)
         return;
     size_t lanes = p->lanes, pixels = (size_t)p->in[0].h * p->in[0].w;
-    float share = 1.0f / (float)pixels;
+    float  share = 1.0f / (float)pixels;
     for (size_t c = 0; c < p->out.c; c++) {
         const float *restrict dy = p->dy + c * lanes;
         float *restrict dx = p->dx[0] + c * pixels * lanes;

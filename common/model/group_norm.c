@@ -18,7 +18,7 @@ static size_t groups_of(const fq_layer_spec *spec, size_t channels) {
 
 static fq_status plan(const fq_layer_spec *spec, const fq_shape *in, fq_layer_plan *out) {
     uint32_t channels = in[0].c;
-    size_t groups = groups_of(spec, channels);
+    size_t   groups = groups_of(spec, channels);
     if (channels % groups != 0)
         return fq_fail(FQ_EINVAL, "groups: %zu does not divide the %" PRIu32 " channels", groups,
                        channels);
@@ -95,7 +95,7 @@ static void backward(fq_layer_pass *p) {
     size_t groups = groups_of(p->spec, p->out.c), depth = p->out.c / groups;
     float *restrict sum_e = p->scratch, *restrict sum_ez = p->scratch + lanes;
     float *sum_dy = p->scratch + 2 * lanes, *sum_dy_z = p->scratch + 3 * lanes;
-    float share = 1.0f / (float)(depth * pixels);
+    float  share = 1.0f / (float)(depth * pixels);
     for (size_t g = 0; g < groups; g++) {
         const float *restrict mean = p->cache + 2 * g * lanes, *restrict r = mean + lanes;
         for (size_t l = 0; l < lanes; l++)

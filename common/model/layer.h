@@ -1,7 +1,7 @@
 /* What a kind of layer provides. One file and one row of layer_table.c each.
  *
- * Activations are [C, H, W, lanes] (math/kernels.h). A layer owns nothing: parameters, caches and scratch
- * are slices that the model planned.
+ * Activations are [C, H, W, lanes] (math/kernels.h). A layer owns nothing: parameters, caches and
+ * scratch are slices that the model planned.
  */
 #ifndef FQ_MODEL_LAYER_H
 #define FQ_MODEL_LAYER_H
@@ -13,13 +13,13 @@
 enum { FQ_MAX_LAYER_TENSORS = 4 };
 
 typedef enum fq_tensor_kind {
-    FQ_WEIGHT,     /* what is quantized: of conv2d and dense */
+    FQ_WEIGHT, /* what is quantized: of conv2d and dense */
     FQ_BIAS,
     FQ_NORM_SCALE,
     FQ_NORM_SHIFT,
-    FQ_STEP,       /* what SGD learns of quantization steps */
-    FQ_STATISTIC,  /* moments of batch norm: averaged by the server, never touched by SGD */
-    FQ_RANGE,      /* running activation ranges: likewise */
+    FQ_STEP,      /* what SGD learns of quantization steps */
+    FQ_STATISTIC, /* moments of batch norm: averaged by the server, never touched by SGD */
+    FQ_RANGE,     /* running activation ranges: likewise */
 } fq_tensor_kind;
 
 typedef struct fq_tensor_plan {
@@ -36,8 +36,8 @@ typedef struct fq_layer_plan {
     fq_tensor_plan tensors[FQ_MAX_LAYER_TENSORS];
     size_t         cache_per_lane;   /* floats kept from forward to backward, times lanes */
     size_t         scratch_per_lane; /* floats free for use within one call, times lanes */
-    size_t         cache_fixed;      /* floats kept, whatever the batch; not together with cache_per_lane */
-    bool           quantized_input;  /* an activation-quantization site: conv2d and dense */
+    size_t cache_fixed;     /* floats kept, whatever the batch; not together with cache_per_lane */
+    bool   quantized_input; /* an activation-quantization site: conv2d and dense */
 } fq_layer_plan;
 
 /* Arguments of forward and backward. Outputs marked * are written. */
@@ -49,15 +49,15 @@ typedef struct fq_layer_pass {
     const float         *x[FQ_MAX_FROM]; /* [in, lanes] */
     float               *y;              /* [out, lanes]  * forward */
     const float         *w[FQ_MAX_LAYER_TENSORS];
-    float               *statistic[FQ_MAX_LAYER_TENSORS]; /* where STATISTIC tensors are updated in training,
-                                                             NULL when they must not be */
-    float               *cache;          /* NULL in a pass that does not train */
-    float               *scratch;
-    fq_rng               rng;            /* dropout: a stream of this step and layer */
+    float *statistic[FQ_MAX_LAYER_TENSORS]; /* where STATISTIC tensors are updated in training,
+                                               NULL when they must not be */
+    float *cache;                           /* NULL in a pass that does not train */
+    float *scratch;
+    fq_rng rng; /* dropout: a stream of this step and layer */
     /* backward only */
-    const float         *dy;             /* [out, lanes]; zero in the lanes past the batch */
-    float               *dx[FQ_MAX_FROM];/* * overwritten; NULL: not wanted (the network's input) */
-    float               *dw[FQ_MAX_LAYER_TENSORS]; /* * added to */
+    const float *dy;              /* [out, lanes]; zero in the lanes past the batch */
+    float       *dx[FQ_MAX_FROM]; /* * overwritten; NULL: not wanted (the network's input) */
+    float       *dw[FQ_MAX_LAYER_TENSORS]; /* * added to */
 } fq_layer_pass;
 
 /* What is known of the sign of the output. */
@@ -66,8 +66,9 @@ typedef enum fq_sign { FQ_SIGN_ANY, FQ_SIGN_KEPT, FQ_SIGN_NONNEGATIVE } fq_sign;
 typedef struct fq_layer {
     const char *name, *summary;
     size_t      n_inputs;
-    const char *keys; /* the keys of fq_layer_spec it reads, "out kernel stride"; others must be default */
-    fq_sign     sign; /* KEPT: no output is negative if no input is */
+    const char
+        *keys; /* the keys of fq_layer_spec it reads, "out kernel stride"; others must be default */
+    fq_sign sign; /* KEPT: no output is negative if no input is */
     /* Shapes, tensors and memory for these inputs, or FQ_EINVAL saying what does not fit. */
     fq_status (*plan)(const fq_layer_spec *spec, const fq_shape *in, fq_layer_plan *out);
     /* Both NULL: the output is the input under another shape, and nothing is copied. */
@@ -76,6 +77,6 @@ typedef struct fq_layer {
 } fq_layer;
 
 extern const fq_layer *const fq_layers[]; /* NULL-terminated */
-const fq_layer *fq_layer_find(const char *name);
+const fq_layer              *fq_layer_find(const char *name);
 
 #endif

@@ -10,12 +10,12 @@
 double fq_cross_entropy(const float *logits, const uint16_t *labels, size_t n_classes, size_t batch,
                         size_t lanes, float *dlogits, size_t *correct) {
     double loss = 0.0;
-    float share = 1.0f / (float)batch;
+    float  share = 1.0f / (float)batch;
     *correct = 0;
     for (size_t first = 0; first < lanes; first += FQ_LANES) {
         const float *z = logits + first;
-        float best[FQ_LANES], sum[FQ_LANES];
-        uint32_t guess[FQ_LANES];
+        float        best[FQ_LANES], sum[FQ_LANES];
+        uint32_t     guess[FQ_LANES];
         for (size_t i = 0; i < FQ_LANES; i++) {
             best[i] = z[i];
             guess[i] = 0;

@@ -27,10 +27,10 @@ static void take_larger_and_place(size_t lanes, float place, const float *restri
 
 static void forward(fq_layer_pass *p) {
     fq_window window = fq_window_of(p->spec, p->spec->kernel);
-    size_t lanes = p->lanes;
+    size_t    lanes = p->lanes;
     for (size_t o = 0; o < fq_shape_count(p->out); o++) {
         fq_patch patch = fq_window_at(window, p->in[0], p->out, o);
-        float *y = p->y + o * lanes, *winner = p->train ? p->cache + o * lanes : NULL;
+        float   *y = p->y + o * lanes, *winner = p->train ? p->cache + o * lanes : NULL;
         memcpy(y, p->x[0] + fq_patch_pixel(&patch, patch.top, patch.left) * lanes,
                lanes * sizeof *y);
         if (p->train)
@@ -59,7 +59,7 @@ static void backward(fq_layer_pass *p) {
     if (p->dx[0] == NULL)
         return;
     fq_window window = fq_window_of(p->spec, p->spec->kernel);
-    size_t lanes = p->lanes;
+    size_t    lanes = p->lanes;
     memset(p->dx[0], 0, fq_shape_count(p->in[0]) * lanes * sizeof(float));
     for (size_t o = 0; o < fq_shape_count(p->out); o++) {
         fq_patch patch = fq_window_at(window, p->in[0], p->out, o);

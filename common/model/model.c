@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char INPUT[] = "input";
+static const char   INPUT[] = "input";
 static const size_t MAX_VALUES_OF_MODEL = (size_t)1 << 30; /* of the flat vector */
 static const size_t MAX_FEATURES = (size_t)1 << 26;        /* of one value of one example */
 enum { MAX_EXTRA = 4096 };
@@ -94,7 +94,7 @@ static fq_status unknown_input(const fq_network *network, size_t n, const char *
 
 /* Give layer i its name, or check the one it has. */
 static fq_status name_layer(fq_model *model, size_t i) {
-    fq_network *network = &model->network;
+    fq_network    *network = &model->network;
     fq_layer_spec *spec = &network->layers[i];
     if (spec->name[0] == '\0') {
         size_t number = 1;
@@ -117,8 +117,8 @@ static fq_status name_layer(fq_model *model, size_t i) {
 
 static fq_status connect_layer(fq_model *model, size_t i) {
     const fq_layer_spec *spec = &model->network.layers[i];
-    fq_node *node = &model->nodes[i];
-    size_t n_inputs = node->layer->n_inputs;
+    fq_node             *node = &model->nodes[i];
+    size_t               n_inputs = node->layer->n_inputs;
     if (spec->from.n == 0 && n_inputs == 1) {
         node->input[0] = i;
     } else if (spec->from.n != n_inputs) {
@@ -146,7 +146,7 @@ static bool has_trainable(const fq_layer_plan *plan) {
 
 static void describe_output(fq_model *model, size_t i) {
     const fq_node *node = &model->nodes[i];
-    fq_value *value = &model->values[i + 1];
+    fq_value      *value = &model->values[i + 1];
     value->shape = node->plan.out;
     value->root = node->layer->forward == NULL ? model->values[node->input[0]].root : i + 1;
     value->needs_gradient = has_trainable(&node->plan);
@@ -161,7 +161,7 @@ static void describe_output(fq_model *model, size_t i) {
 
 static fq_status plan_layer(fq_model *model, size_t i) {
     const fq_layer_spec *spec = &model->network.layers[i];
-    fq_node *node = &model->nodes[i];
+    fq_node             *node = &model->nodes[i];
     node->layer = fq_layer_find(spec->layer);
     if (node->layer == NULL)
         return unknown_layer(spec->layer);
@@ -186,7 +186,7 @@ static fq_status plan_layer(fq_model *model, size_t i) {
 
 static fq_status plan_layers(fq_model *model) {
     const fq_network *network = &model->network;
-    fq_shape in = network->input;
+    fq_shape          in = network->input;
     if (in.c == 0 || in.h == 0 || in.w == 0 || (double)in.c * in.h * in.w > (double)MAX_FEATURES)
         return fq_fail(FQ_EINVAL,
                        "an input of %" PRIu32 "x%" PRIu32 "x%" PRIu32
@@ -207,7 +207,7 @@ static fq_status plan_layers(fq_model *model) {
             return fq_fail(FQ_EINVAL, "layer %zu (%s): no layer reads its output", i + 1,
                            network->layers[i].name);
     const fq_layer_spec *last = &network->layers[network->n_layers - 1];
-    fq_shape out = model->values[network->n_layers].shape;
+    fq_shape             out = model->values[network->n_layers].shape;
     if (out.c != network->n_classes || out.h != 1 || out.w != 1)
         return fq_fail(FQ_EINVAL,
                        "layer %zu (%s): the last layer gives %" PRIu32 "x%" PRIu32 "x%" PRIu32
@@ -396,14 +396,14 @@ double fq_model_macs(const fq_model *model) {
 void fq_model_init(const fq_model *model, uint64_t seed, float *w) {
     for (size_t t = 0; t < model->n_tensors; t++) {
         const fq_tensor *tensor = &model->tensors[t];
-        float *x = w + tensor->offset;
+        float           *x = w + tensor->offset;
         if (tensor->kind != FQ_WEIGHT && tensor->kind != FQ_BIAS) {
             for (size_t i = 0; i < tensor->count; i++)
                 x[i] = tensor->initial;
             continue;
         }
         fq_rng rng = fq_rng_stream(seed, FQ_RNG_INIT, 0, 0, 0, (uint32_t)t);
-        float bound = 1.0f / sqrtf((float)tensor->fan_in);
+        float  bound = 1.0f / sqrtf((float)tensor->fan_in);
         fq_rng_fill_uniform(&rng, x, tensor->count);
         for (size_t i = 0; i < tensor->count; i++)
             x[i] = (2.0f * x[i] - 1.0f) * bound;

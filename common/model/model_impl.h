@@ -10,19 +10,19 @@ enum { FQ_MAX_VALUES = FQ_MAX_LAYERS + 1 };
 
 typedef struct fq_node {
     const fq_layer *layer;
-    fq_layer_plan plan;
-    size_t input[FQ_MAX_FROM]; /* values */
-    fq_shape in[FQ_MAX_FROM];
-    size_t tensor[FQ_MAX_LAYER_TENSORS]; /* indices into the model's tensors */
-    size_t site;                         /* FQ_NONE: not a site */
+    fq_layer_plan   plan;
+    size_t          input[FQ_MAX_FROM]; /* values */
+    fq_shape        in[FQ_MAX_FROM];
+    size_t          tensor[FQ_MAX_LAYER_TENSORS]; /* indices into the model's tensors */
+    size_t          site;                         /* FQ_NONE: not a site */
 } fq_node;
 
 typedef struct fq_value {
     fq_shape shape;
-    size_t root; /* the value whose memory this one shares: itself, unless it is a view */
-    bool used;   /* some layer reads it */
-    bool nonnegative;
-    bool needs_gradient; /* something trainable stands before it */
+    size_t   root; /* the value whose memory this one shares: itself, unless it is a view */
+    bool     used; /* some layer reads it */
+    bool     nonnegative;
+    bool     needs_gradient; /* something trainable stands before it */
 } fq_value;
 
 /* Places in a workspace's slab, in floats for one lane: buffer b begins at b * lanes. */
@@ -41,14 +41,14 @@ typedef struct fq_layout {
 
 struct fq_model {
     fq_network network;
-    fq_node nodes[FQ_MAX_LAYERS];
-    fq_value values[FQ_MAX_VALUES];
+    fq_node    nodes[FQ_MAX_LAYERS];
+    fq_value   values[FQ_MAX_VALUES];
     fq_tensor *tensors;
-    size_t n_tensors, n_sites;
-    size_t size, trainable, parameters;
-    double macs;
-    size_t site_layer[FQ_MAX_LAYERS];
-    fq_layout layouts[2][2]; /* [train][sites] */
+    size_t     n_tensors, n_sites;
+    size_t     size, trainable, parameters;
+    double     macs;
+    size_t     site_layer[FQ_MAX_LAYERS];
+    fq_layout  layouts[2][2]; /* [train][sites] */
 };
 
 /* Fill in model->layouts. FQ_ELIMIT: more memory than can be addressed. */

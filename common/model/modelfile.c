@@ -193,7 +193,7 @@ static fq_status get_network(fq_reader *reader, fq_network *network) {
 /* A tensor as the file records it; `offset` in bytes from the beginning of the data. */
 typedef struct record {
     fq_tensor tensor;
-    uint64_t offset;
+    uint64_t  offset;
 } record;
 
 static fq_status get_record(fq_reader *reader, record *out) {
@@ -257,7 +257,7 @@ static fq_status check_records(fq_reader *reader, size_t n_tensors, const fq_mod
                        fq_model_tensor_count(model));
     for (size_t t = 0; t < n_tensors; t++) {
         const fq_tensor *expected = fq_model_tensor(model, t);
-        record found;
+        record           found;
         FQ_TRY(get_record(reader, &found));
         if (!same_tensor(&found.tensor, expected) ||
             found.offset != (uint64_t)expected->offset * sizeof(float))
@@ -274,11 +274,11 @@ static fq_status truncated(void) {
 
 /* Header -> model. */
 static fq_status read_header(fq_cbytes header, fq_model **model, fq_provenance *from) {
-    fq_reader reader = fq_reader_of(header);
+    fq_reader        reader = fq_reader_of(header);
     fq_extra_tensor *extra = NULL;
-    size_t n_extra;
-    fq_network *network = calloc(1, sizeof *network);
-    fq_status status;
+    size_t           n_extra;
+    fq_network      *network = calloc(1, sizeof *network);
+    fq_status        status;
     if (network == NULL)
         return fq_fail(FQ_ENOMEM, "no memory for a network");
     FQ_GO(status, get_provenance(&reader, from));
@@ -302,7 +302,7 @@ done:
 
 /* Magic, version, checksum and the extent of the header. */
 static fq_status check_frame(fq_cbytes bytes, fq_cbytes *header) {
-    fq_reader reader = fq_reader_of(bytes);
+    fq_reader            reader = fq_reader_of(bytes);
     const unsigned char *magic = fq_get_bytes(&reader, sizeof MAGIC);
     if (magic == NULL || memcmp(magic, MAGIC, sizeof MAGIC) != 0)
         return fq_fail(FQ_EPROTO, "this is not a model file");

@@ -23,7 +23,7 @@ typedef struct board {
     block *blocks;
     size_t n;
     size_t end; /* of the highest block */
-    bool overflow;
+    bool   overflow;
 } board;
 
 /* Places at even floats for one lane are multiples of 64 bytes for any number of lanes. */
@@ -81,9 +81,9 @@ static void lay_out_forward(const fq_model *model, bool train, bool sites, board
     layout->value[0] = place(b, 0, end, fq_shape_count(model->values[0].shape));
     layout->scratch = place(b, 0, end, scratch);
     for (size_t i = 0; i < n; i++) {
-        const fq_node *node = &model->nodes[i];
+        const fq_node  *node = &model->nodes[i];
         const fq_value *value = &model->values[i + 1];
-        size_t reader = last_reader(model, i + 1);
+        size_t          reader = last_reader(model, i + 1);
         if (value->root == i + 1)
             layout->value[i + 1] =
                 place(b, i, train || reader == n ? end : reader, fq_shape_count(value->shape));
@@ -99,7 +99,7 @@ static void lay_out_forward(const fq_model *model, bool train, bool sites, board
 
 static void lay_out_backward(const fq_model *model, bool sites, board *b, fq_layout *layout) {
     size_t n = model->network.n_layers;
-    bool written[FQ_MAX_VALUES] = {false};
+    bool   written[FQ_MAX_VALUES] = {false};
     for (size_t root = 1; root <= n; root++) {
         const fq_value *value = &model->values[root];
         if (value->root == root && value->needs_gradient)
@@ -111,7 +111,7 @@ static void lay_out_backward(const fq_model *model, bool sites, board *b, fq_lay
         const fq_node *node = &model->nodes[i];
         for (size_t k = 0; k < node->layer->n_inputs && node->layer->backward != NULL; k++) {
             const fq_value *value = &model->values[node->input[k]];
-            bool hooked = sites && node->site != FQ_NONE && !value->needs_gradient;
+            bool            hooked = sites && node->site != FQ_NONE && !value->needs_gradient;
             layout->spare[i][k] = FQ_NONE;
             if ((value->needs_gradient && written[value->root]) || hooked)
                 layout->spare[i][k] = place(b, 2 * n - i, 2 * n - i, fq_shape_count(value->shape));
@@ -146,16 +146,16 @@ fq_status fq_model_lay_out(fq_model *model) {
 
 struct fq_workspace {
     const fq_layout *layout;
-    size_t max_batch;
-    bool train, sites;
-    float *slab, *fixed;
-    bool *quantized; /* [sites] by the hook, in the last forward pass */
+    size_t           max_batch;
+    bool             train, sites;
+    float           *slab, *fixed;
+    bool            *quantized; /* [sites] by the hook, in the last forward pass */
 };
 
 fq_status fq_workspace_create(fq_workspace **out, const fq_model *model, size_t max_batch,
                               bool train, bool sites, fq_arena *arena) {
     const fq_layout *layout = &model->layouts[train][sites];
-    size_t n_floats;
+    size_t           n_floats;
     *out = NULL;
     if (max_batch == 0)
         return fq_fail(FQ_EINVAL,
@@ -165,9 +165,9 @@ fq_status fq_workspace_create(fq_workspace **out, const fq_model *model, size_t 
         return fq_fail(FQ_ENOMEM, "a workspace for batches of %zu examples is larger than memory",
                        max_batch);
     fq_workspace *ws = FQ_ARENA_NEW(arena, fq_workspace, 1);
-    float *slab = FQ_ARENA_NEW(arena, float, n_floats);
-    float *fixed = FQ_ARENA_NEW(arena, float, layout->fixed);
-    bool *quantized = FQ_ARENA_NEW(arena, bool, model->n_sites);
+    float        *slab = FQ_ARENA_NEW(arena, float, n_floats);
+    float        *fixed = FQ_ARENA_NEW(arena, float, layout->fixed);
+    bool         *quantized = FQ_ARENA_NEW(arena, bool, model->n_sites);
     FQ_TRY(fq_arena_check(arena));
     if (arena->memory == NULL)
         return FQ_OK;
@@ -179,7 +179,7 @@ fq_status fq_workspace_create(fq_workspace **out, const fq_model *model, size_t 
 }
 
 size_t fq_workspace_bytes(const fq_model *model, size_t max_batch, bool train, bool sites) {
-    fq_arena arena = fq_arena_measure();
+    fq_arena      arena = fq_arena_measure();
     fq_workspace *none;
     return fq_workspace_create(&none, model, max_batch, train, sites, &arena) == FQ_OK ? arena.peak
                                                                                        : SIZE_MAX;
@@ -199,15 +199,15 @@ static float *value_at(const fq_model *model, const fq_workspace *ws, size_t val
 static fq_layer_pass begin_layer(const fq_model *model, const fq_workspace *ws, const float *w,
                                  const fq_pass *pass, size_t i) {
     const fq_node *node = &model->nodes[i];
-    size_t lanes = fq_lanes(pass->batch);
-    fq_layer_pass p = {
-        .spec = &model->network.layers[i],
-        .out = node->plan.out,
-        .batch = pass->batch,
-        .lanes = lanes,
-        .train = pass->train,
-        .y = value_at(model, ws, i + 1, lanes),
-        .scratch = ws->slab + ws->layout->scratch * lanes,
+    size_t         lanes = fq_lanes(pass->batch);
+    fq_layer_pass  p = {
+         .spec = &model->network.layers[i],
+         .out = node->plan.out,
+         .batch = pass->batch,
+         .lanes = lanes,
+         .train = pass->train,
+         .y = value_at(model, ws, i + 1, lanes),
+         .scratch = ws->slab + ws->layout->scratch * lanes,
     };
     for (size_t k = 0; k < node->layer->n_inputs; k++) {
         p.in[k] = node->in[k];
@@ -229,7 +229,7 @@ static fq_layer_pass begin_layer(const fq_model *model, const fq_workspace *ws, 
 static const float *enter_site(const fq_model *model, fq_workspace *ws, const fq_pass *pass,
                                size_t i, const float *x) {
     const fq_site_hook *hook = pass->sites;
-    size_t site = model->nodes[i].site, lanes = fq_lanes(pass->batch);
+    size_t              site = model->nodes[i].site, lanes = fq_lanes(pass->batch);
     ws->quantized[site] = false;
     if (hook == NULL || hook->quantize == NULL)
         return x;
@@ -267,14 +267,14 @@ static void add_to(size_t n, const float *restrict x, float *restrict y) {
 
 static void backward_layer(const fq_model *model, fq_workspace *ws, const float *w,
                            const fq_pass *pass, size_t i, float *grad) {
-    const fq_node *node = &model->nodes[i];
-    const fq_layout *layout = ws->layout;
+    const fq_node      *node = &model->nodes[i];
+    const fq_layout    *layout = ws->layout;
     const fq_site_hook *hook = pass->sites;
-    size_t lanes = fq_lanes(pass->batch);
-    fq_layer_pass p = begin_layer(model, ws, w, pass, i);
-    const float *unquantized = p.x[0];
-    bool quantized = node->site != FQ_NONE && ws->quantized[node->site];
-    bool pulled = quantized && hook != NULL && hook->pull != NULL;
+    size_t              lanes = fq_lanes(pass->batch);
+    fq_layer_pass       p = begin_layer(model, ws, w, pass, i);
+    const float        *unquantized = p.x[0];
+    bool                quantized = node->site != FQ_NONE && ws->quantized[node->site];
+    bool                pulled = quantized && hook != NULL && hook->pull != NULL;
     if (quantized)
         p.x[0] = ws->slab + layout->site[i] * lanes;
     p.dy = ws->slab + layout->gradient[model->values[i + 1].root] * lanes;
@@ -303,7 +303,7 @@ static void backward_layer(const fq_model *model, fq_workspace *ws, const float 
 
 void fq_model_backward(const fq_model *model, fq_workspace *ws, const float *w, const fq_pass *pass,
                        const float *dlogits, float *grad) {
-    size_t n = model->network.n_layers;
+    size_t          n = model->network.n_layers;
     const fq_value *logits = &model->values[n];
     assert(ws->train && pass->train);
     if (!logits->needs_gradient)

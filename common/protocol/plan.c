@@ -53,9 +53,8 @@ fq_status fq_recipe_model(const fq_recipe *recipe, const fq_network *network, fq
 
 void fq_recipe_bind(const fq_recipe *recipe, const fq_model *model, fq_bound *bound) {
     for (size_t m = 0; m < recipe->n_methods; m++)
-        bound[m] = (fq_bound){.method = recipe->methods[m],
-                              .config = &recipe->method_configs[m],
-                              .model = model};
+        bound[m] = (fq_bound){
+            .method = recipe->methods[m], .config = &recipe->method_configs[m], .model = model};
 }
 
 void fq_recipe_init(const fq_recipe *recipe, const fq_model *model, uint64_t seed, float *w) {
@@ -68,5 +67,6 @@ void fq_recipe_init(const fq_recipe *recipe, const fq_model *model, uint64_t see
 }
 
 const fq_ints *fq_recipe_capability(const fq_recipe *recipe, uint64_t client) {
-    return recipe->n_capabilities == 0 ? NULL : &recipe->capabilities[client % recipe->n_capabilities];
+    return recipe->n_capabilities == 0 ? NULL
+                                       : &recipe->capabilities[client % recipe->n_capabilities];
 }

@@ -1,4 +1,5 @@
-/* What a client is asked to do in a round. Plain data: names of methods, numbers, and the weights. */
+/* What a client is asked to do in a round. Plain data: names of methods, numbers, and the weights.
+ */
 #ifndef FQ_PROTOCOL_PLAN_H
 #define FQ_PROTOCOL_PLAN_H
 
@@ -33,22 +34,22 @@ typedef struct fq_recipe {
     size_t               n_methods;
     const fq_robustness *methods[FQ_MAX_METHODS]; /* composed in this order */
     fq_plugin_config     method_configs[FQ_MAX_METHODS];
-    int64_t  epochs, batch;
-    int64_t  max_steps;       /* local steps at most; 0: as many as the epochs have */
-    double   rate, rate_decay; /* of round t: rate * rate_decay^t */
-    double   momentum, weight_decay;
-    bool     nesterov;
-    double   clip_norm;       /* 2-norm of the gradient at most; 0: no clipping */
-    fq_coding upload;
-    size_t   n_capabilities;  /* client k can run the widths of set k mod n; 0: all can run all */
-    fq_ints  capabilities[FQ_MAX_CAPABILITIES];
+    int64_t              epochs, batch;
+    int64_t              max_steps;        /* local steps at most; 0: as many as the epochs have */
+    double               rate, rate_decay; /* of round t: rate * rate_decay^t */
+    double               momentum, weight_decay;
+    bool                 nesterov;
+    double               clip_norm; /* 2-norm of the gradient at most; 0: no clipping */
+    fq_coding            upload;
+    size_t  n_capabilities; /* client k can run the widths of set k mod n; 0: all can run all */
+    fq_ints capabilities[FQ_MAX_CAPABILITIES];
 } fq_recipe;
 
 typedef struct fq_plan {
     const fq_recipe *recipe;
     const fq_model  *model;
     uint64_t         seed;
-    uint32_t         round;          /* from 0 */
+    uint32_t         round; /* from 0 */
     double           rate;
     const float     *w;              /* [P] as the client received them */
     const float     *server_vectors; /* [n_down * P] */
@@ -59,7 +60,8 @@ FQ_MUST_CHECK fq_status fq_blocks_of_model(const fq_model *model, size_t block, 
 void                    fq_blocks_free(fq_blocks *blocks);
 
 /* The model of a recipe: the network and the tensors that its methods add. */
-FQ_MUST_CHECK fq_status fq_recipe_model(const fq_recipe *recipe, const fq_network *network, fq_model **out);
+FQ_MUST_CHECK fq_status fq_recipe_model(const fq_recipe *recipe, const fq_network *network,
+                                        fq_model **out);
 /* Bind each method to that model -> bound [n_methods], without any state. */
 void fq_recipe_bind(const fq_recipe *recipe, const fq_model *model, fq_bound *bound);
 /* Initial weights of a run: fq_model_init, then the methods' own tensors. */

@@ -11,8 +11,8 @@ typedef struct fq_update {
     uint32_t  round;
     uint64_t  n_examples;
     uint32_t  n_steps;
-    double    loss;      /* mean over all local steps */
-    double    drift;     /* 2-norm of the delta before coding */
+    double    loss;  /* mean over all local steps */
+    double    drift; /* 2-norm of the delta before coding */
     size_t    n_vectors;
     fq_packed vectors[FQ_MAX_VECTORS];
 } fq_update;

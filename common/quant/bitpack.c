@@ -47,7 +47,7 @@ static uint64_t spread(uint64_t word, unsigned bits) {
 void fq_pack_bits(const uint8_t *codes, size_t n, unsigned bits, unsigned char *out) {
     assert(bits >= 1 && bits <= 8);
     unsigned char *end = out + fq_packed_bytes(n, bits);
-    size_t i = 0;
+    size_t         i = 0;
     /* Whole words are stored as long as they fit; the next word overwrites their empty upper bytes.
      */
     for (; n - i >= 8 && end - out >= 8; i += 8, out += bits)
@@ -63,7 +63,7 @@ void fq_pack_bits(const uint8_t *codes, size_t n, unsigned bits, unsigned char *
 void fq_unpack_bits(const unsigned char *in, size_t n, unsigned bits, uint8_t *codes) {
     assert(bits >= 1 && bits <= 8);
     const unsigned char *end = in + fq_packed_bytes(n, bits);
-    size_t i = 0;
+    size_t               i = 0;
     for (; n - i >= 8 && end - in >= 8; i += 8, in += bits)
         store_word(spread(load_word(in), bits), codes + i);
     for (; i < n; i += 8, in += bits) {

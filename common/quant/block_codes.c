@@ -50,11 +50,11 @@ void fq_block_encode(const fq_block_coder *coder, const float *x, fq_blocks bloc
                        body + block * sizeof(float));
     }
     unsigned char *stream = body + blocks.n * sizeof(float);
-    size_t block = 0;
+    size_t         block = 0;
     for (size_t begin = 0; begin < n; begin += PIECE) {
         uint8_t codes[PIECE];
-        float uniform[PIECE];
-        size_t end = n - begin < PIECE ? n : begin + PIECE;
+        float   uniform[PIECE];
+        size_t  end = n - begin < PIECE ? n : begin + PIECE;
         if (coder->draws)
             fq_rng_fill_uniform(rng, uniform, end - begin);
         for (size_t at = begin; at < end;) {
@@ -97,14 +97,14 @@ static void decode_run(const uint8_t *codes, size_t n, float scale, uint8_t bits
 }
 
 fq_status fq_block_decode(const unsigned char *body, fq_blocks blocks, uint8_t bits, float *y) {
-    size_t n = fq_blocks_length(blocks), block = 0;
+    size_t               n = fq_blocks_length(blocks), block = 0;
     const unsigned char *stream = body + blocks.n * sizeof(float);
-    unsigned top = bits == 1 ? 1 : 2 * (unsigned)fq_block_levels(bits);
+    unsigned             top = bits == 1 ? 1 : 2 * (unsigned)fq_block_levels(bits);
     FQ_TRY(check_scales(body, blocks, bits));
     FQ_TRY(check_padding(stream, n, bits));
     for (size_t begin = 0; begin < n; begin += PIECE) {
-        uint8_t codes[PIECE];
-        size_t end = n - begin < PIECE ? n : begin + PIECE;
+        uint8_t  codes[PIECE];
+        size_t   end = n - begin < PIECE ? n : begin + PIECE;
         unsigned largest = 0;
         fq_unpack_bits(stream + begin / 8 * bits, end - begin, bits, codes);
         for (size_t i = 0; i < end - begin; i++)

@@ -28,10 +28,10 @@ static fq_status reserve(fq_arena *arena, size_t size, void **out) {
 
 fq_status fq_zstd_compress(fq_cbytes src, unsigned char *dst, size_t *size, fq_arena *arena) {
     size_t mark = fq_arena_mark(arena), workspace_bytes = compress_workspace(src.size);
-    void *workspace;
+    void  *workspace;
     FQ_TRY(reserve(arena, workspace_bytes, &workspace));
     ZSTD_CCtx *context = ZSTD_initStaticCCtx(workspace, workspace_bytes);
-    size_t result = ZSTD_compressCCtx(context, dst, src.size - 1, src.data, src.size, LEVEL);
+    size_t     result = ZSTD_compressCCtx(context, dst, src.size - 1, src.data, src.size, LEVEL);
     fq_arena_rewind(arena, mark);
     *size = ZSTD_isError(result) ? 0 : result; /* the one error that can be: dst is full */
     return FQ_OK;
@@ -50,10 +50,10 @@ fq_status fq_zstd_check(fq_cbytes frame, size_t n) {
 
 fq_status fq_zstd_decompress(fq_cbytes frame, unsigned char *dst, size_t n, fq_arena *arena) {
     size_t mark = fq_arena_mark(arena), workspace_bytes = ZSTD_estimateDCtxSize();
-    void *workspace;
+    void  *workspace;
     FQ_TRY(reserve(arena, workspace_bytes, &workspace));
     ZSTD_DCtx *context = ZSTD_initStaticDCtx(workspace, workspace_bytes);
-    size_t result = ZSTD_decompressDCtx(context, dst, n, frame.data, frame.size);
+    size_t     result = ZSTD_decompressDCtx(context, dst, n, frame.data, frame.size);
     fq_arena_rewind(arena, mark);
     if (ZSTD_isError(result))
         return fq_fail(FQ_EPROTO, "zstd frame does not unpack: %s", ZSTD_getErrorName(result));

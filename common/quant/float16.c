@@ -21,8 +21,8 @@ static uint16_t half_of_float(float x) {
 
 static float float_of_half(uint16_t half) {
     uint32_t magnitude = half & 0x7fffU;
-    float x = magnitude < 0x400U ? (float)magnitude * 0x1p-24f
-                                 : fq_bits_float((magnitude << 13) + 0x38000000U);
+    float    x = magnitude < 0x400U ? (float)magnitude * 0x1p-24f
+                                    : fq_bits_float((magnitude << 13) + 0x38000000U);
     return (half & 0x8000U) != 0 ? -x : x;
 }
 

@@ -32,8 +32,8 @@ static bool two_level(fq_grid_kind kind, int bits) {
 void fq_grid_codes(fq_grid_kind kind, int bits, int32_t *low, int32_t *high) {
     assert(bits >= 1 && bits <= FQ_MAX_BITS);
     int32_t half = (int32_t)1 << (bits - 1);
-    bool positive = kind == FQ_GRID_UNSIGNED || kind == FQ_GRID_ASYMMETRIC;
-    bool narrow = kind == FQ_GRID_NARROW && !two_level(kind, bits);
+    bool    positive = kind == FQ_GRID_UNSIGNED || kind == FQ_GRID_ASYMMETRIC;
+    bool    narrow = kind == FQ_GRID_NARROW && !two_level(kind, bits);
     *low = positive ? 0 : narrow ? 1 - half : -half;
     *high = positive ? 2 * half - 1 : half - 1;
 }
@@ -67,8 +67,7 @@ fq_grid fq_grid_of_range(fq_grid_kind kind, int bits, float low, float high) {
     int32_t lowest, top;
     fq_grid_codes(kind, bits, &lowest, &top);
     switch (kind) {
-    case FQ_GRID_ASYMMETRIC:
-        return asymmetric_grid(bits, low, high);
+    case FQ_GRID_ASYMMETRIC: return asymmetric_grid(bits, low, high);
     case FQ_GRID_UNSIGNED:
         return symmetric_grid(kind, bits, step_reaching(fmaxf(high, 0.0f), (float)top));
     default: {

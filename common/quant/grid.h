@@ -12,16 +12,21 @@
 #ifndef FQ_QUANT_GRID_H
 #define FQ_QUANT_GRID_H
 
+#include "base/status.h"
+#include "math/kernels.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#include "base/status.h"
-#include "math/kernels.h"
-
 enum { FQ_FLOAT_BITS = 32, FQ_MAX_BITS = 8 };
 
-typedef enum fq_grid_kind { FQ_GRID_SIGNED, FQ_GRID_NARROW, FQ_GRID_UNSIGNED, FQ_GRID_ASYMMETRIC } fq_grid_kind;
+typedef enum fq_grid_kind {
+    FQ_GRID_SIGNED,
+    FQ_GRID_NARROW,
+    FQ_GRID_UNSIGNED,
+    FQ_GRID_ASYMMETRIC
+} fq_grid_kind;
 extern const char *const fq_grid_names[]; /* "signed", ...; NULL-terminated, in enum order */
 
 /* Integer codes of a grid: low..high as stored, before the zero point is taken off. */
@@ -39,24 +44,28 @@ typedef struct fq_range_options {
 
 typedef struct fq_range_rule {
     const char *name, *summary;
-    /* The grid for n values at `bits` (1..8). n > 0, x finite. `scratch` [n] if needs_scratch, else unused. */
-    fq_grid (*fit)(const fq_range_options *options, fq_grid_kind kind, int bits, const float *x, size_t n,
-                   float *scratch);
+    /* The grid for n values at `bits` (1..8). n > 0, x finite. `scratch` [n] if needs_scratch, else
+     * unused. */
+    fq_grid (*fit)(const fq_range_options *options, fq_grid_kind kind, int bits, const float *x,
+                   size_t n, float *scratch);
     bool needs_scratch;
     bool learned; /* the step is a model parameter: `fit` gives only its initial value */
 } fq_range_rule;
-/* minmax percentile mse gauss learned: the rules for weights. (running_minmax is a rule of activations:
- * fq_running_range below.) NULL-terminated; the lists of names are for keys of settings, and name i is that of
- * rule i. The fitted rules, all but the learned ones, come first. */
+/* minmax percentile mse gauss learned: the rules for weights. (running_minmax is a rule of
+ * activations: fq_running_range below.) NULL-terminated; the lists of names are for keys of
+ * settings, and name i is that of rule i. The fitted rules, all but the learned ones, come first.
+ */
 extern const fq_range_rule *const fq_range_rules[];
 extern const char *const fq_range_names[], *const fq_fitted_range_names[];
 const fq_range_rule *fq_range_find(const char *name);
 
-/* Optimal steps of a uniform quantizer of a normal variable with standard deviation 1, b = 1..8 (Max 1960);
- * `gauss` multiplies them by the standard deviation of the tensor. Index 0 is unused. */
+/* Optimal steps of a uniform quantizer of a normal variable with standard deviation 1, b = 1..8
+ * (Max 1960); `gauss` multiplies them by the standard deviation of the tensor. Index 0 is unused.
+ */
 extern const float fq_gauss_steps[FQ_MAX_BITS + 1];
 
-/* The grid codes of one tensor. Per tensor: one grid. Per channel: one for each of the `channels` rows. */
+/* The grid codes of one tensor. Per tensor: one grid. Per channel: one for each of the `channels`
+ * rows. */
 typedef enum fq_granularity { FQ_PER_TENSOR, FQ_PER_CHANNEL } fq_granularity;
 extern const char *const fq_granularity_names[]; /* "tensor", "channel" */
 
@@ -70,23 +79,30 @@ typedef struct fq_weight_format {
 size_t fq_weight_groups(const fq_weight_format *format, size_t channels); /* 1, or channels */
 
 /* Fit the grids of a tensor [channels, count / channels] -> grids [groups]. */
-void fq_weight_fit(const fq_weight_format *format, int bits, const float *x, size_t count, size_t channels,
-                   float *scratch, fq_grid *grids);
+void fq_weight_fit(const fq_weight_format *format, int bits, const float *x, size_t count,
+                   size_t channels, float *scratch, fq_grid *grids);
 /* y = Q(x); y may be x. */
-void fq_weight_quantize(const fq_grid *grids, size_t groups, const float *x, size_t count, float *y);
-/* g <- gradient by x (straight-through with clip mask; lambda > 0: EWGS, Lee et al. 2021, arXiv 2104.00903). */
-void fq_weight_pull(const fq_grid *grids, size_t groups, const float *x, size_t count, float lambda, float *g);
-/* LSQ (Esser et al. 2020, arXiv 1902.08153, section 2.1): gradient of the loss by the step of one group, from the upstream gradient g [count]
- * (before any mask). `scale`: multiply by 1 / sqrt(count * high), the paper's gradient scale. */
-double fq_step_gradient(const fq_grid *grid, const float *x, const float *g, size_t count, bool scale);
+void fq_weight_quantize(const fq_grid *grids, size_t groups, const float *x, size_t count,
+                        float *y);
+/* g <- gradient by x (straight-through with clip mask; lambda > 0: EWGS, Lee et al. 2021, arXiv
+ * 2104.00903). */
+void fq_weight_pull(const fq_grid *grids, size_t groups, const float *x, size_t count, float lambda,
+                    float *g);
+/* LSQ (Esser et al. 2020, arXiv 1902.08153, section 2.1): gradient of the loss by the step of one
+ * group, from the upstream gradient g [count] (before any mask). `scale`: multiply by 1 /
+ * sqrt(count * high), the paper's gradient scale. */
+double fq_step_gradient(const fq_grid *grid, const float *x, const float *g, size_t count,
+                        bool scale);
 
-/* Exponential average of batch extremes: low = (1 - momentum) * batch low + momentum * low. The first
- * batch sets it (`started` false). */
-void fq_running_range(float momentum, bool started, float batch_low, float batch_high, float *low, float *high);
+/* Exponential average of batch extremes: low = (1 - momentum) * batch low + momentum * low. The
+ * first batch sets it (`started` false). */
+void fq_running_range(float momentum, bool started, float batch_low, float batch_high, float *low,
+                      float *high);
 
-/* Accumulating search of the range with the least squared error over several batches, for activations:
- * first pass fq_range_search_widen over all batches, then fq_range_search_add over all,
- * then the best. One-sided (unsigned) or two-sided with the kind's own grid; 100 candidates. */
+/* Accumulating search of the range with the least squared error over several batches, for
+ * activations: first pass fq_range_search_widen over all batches, then fq_range_search_add over
+ * all, then the best. One-sided (unsigned) or two-sided with the kind's own grid; 100 candidates.
+ */
 typedef struct fq_range_search {
     fq_grid_kind kind;
     int          bits;

@@ -37,7 +37,7 @@ static fq_status reserve(fq_arena *arena, size_t bytes, unsigned char **out) {
 /* Write the body, and over it its compressed form if that is smaller. */
 static fq_status write_body(fq_packed *packed, bool zstd, const float *x, fq_blocks blocks,
                             fq_rng *rng, fq_arena *arena) {
-    size_t start = fq_arena_mark(arena), n = packed->body_bytes, size = 0;
+    size_t         start = fq_arena_mark(arena), n = packed->body_bytes, size = 0;
     unsigned char *body, *smaller;
     FQ_TRY(reserve(arena, n, &body));
     packed->quantizer->encode(x, blocks, packed->bits, rng, body);
@@ -70,7 +70,7 @@ fq_status fq_quantize(const fq_quantizer *quantizer, uint8_t bits, bool zstd, co
                         .body_bytes = quantizer->body_bytes(n, blocks.n, bits)};
     if (packed.body_bytes == 0)
         return fq_fail(FQ_ELIMIT, "%zu values in %zu blocks are too many to code", n, blocks.n);
-    size_t start = fq_arena_mark(arena);
+    size_t    start = fq_arena_mark(arena);
     fq_status status = write_body(&packed, zstd, x, blocks, rng, arena);
     if (status == FQ_OK)
         *out = packed;
@@ -82,7 +82,7 @@ fq_status fq_quantize(const fq_quantizer *quantizer, uint8_t bits, bool zstd, co
 /* All that can be known of a coded vector without unpacking it. */
 static fq_status check_sizes(const fq_packed *packed, fq_blocks blocks) {
     const fq_quantizer *quantizer = packed->quantizer;
-    size_t n = fq_blocks_length(blocks);
+    size_t              n = fq_blocks_length(blocks);
     FQ_TRY(check_bits(quantizer, packed->bits, FQ_EPROTO));
     if (packed->n != n || n == 0)
         return fq_fail(FQ_EPROTO, "coded vector has %zu values, expected %zu", packed->n, n);
@@ -115,7 +115,7 @@ fq_status fq_dequantize(const fq_packed *packed, fq_blocks blocks, fq_arena *are
     FQ_TRY(check_sizes(packed, blocks));
     if (!packed->zstd)
         return packed->quantizer->decode(packed->body.data, blocks, packed->bits, y);
-    size_t start = fq_arena_mark(arena);
+    size_t    start = fq_arena_mark(arena);
     fq_status status = unpack_and_decode(packed, blocks, arena, y);
     fq_arena_rewind(arena, start);
     return status;
@@ -124,7 +124,7 @@ fq_status fq_dequantize(const fq_packed *packed, fq_blocks blocks, fq_arena *are
 size_t fq_quantize_arena_bytes(const fq_quantizer *quantizer, uint8_t bits, bool zstd, size_t n,
                                size_t n_blocks) {
     fq_arena measure = fq_arena_measure();
-    size_t bytes = quantizer->body_bytes(n, n_blocks, bits);
+    size_t   bytes = quantizer->body_bytes(n, n_blocks, bits);
     fq_arena_alloc(&measure, bytes, 1);
     if (zstd) {
         fq_arena_alloc(&measure, bytes, 1);

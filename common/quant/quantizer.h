@@ -1,20 +1,20 @@
 /* Number formats for vectors on the wire: updates, and the model on its way down.
  *
- * Stateless and thread-safe. Codes are really packed: b bits per value. A vector is cut into blocks of
- * `block` values with one scale each (float32); block 0 means one block for each tensor of the model, so
- * segments are given by their ends.
+ * Stateless and thread-safe. Codes are really packed: b bits per value. A vector is cut into blocks
+ * of `block` values with one scale each (float32); block 0 means one block for each tensor of the
+ * model, so segments are given by their ends.
  */
 #ifndef FQ_QUANT_QUANTIZER_H
 #define FQ_QUANT_QUANTIZER_H
-
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
 
 #include "base/arena.h"
 #include "base/bytes.h"
 #include "base/rng.h"
 #include "base/status.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 
 typedef struct fq_quantizer fq_quantizer;
 
@@ -41,27 +41,33 @@ struct fq_quantizer {
     /* Bytes of the body for n values in n_blocks blocks; 0 if that overflows. */
     size_t (*body_bytes)(size_t n, size_t n_blocks, uint8_t bits);
     /* x finite -> body [body_bytes]. Cannot fail. */
-    void (*encode)(const float *x, fq_blocks blocks, uint8_t bits, fq_rng *rng, unsigned char *body);
+    void (*encode)(const float *x, fq_blocks blocks, uint8_t bits, fq_rng *rng,
+                   unsigned char *body);
     /* Body whose size has been checked -> y. FQ_ENONFINITE if a scale or value is not finite. */
     fq_status (*decode)(const unsigned char *body, fq_blocks blocks, uint8_t bits, float *y);
 };
 /* float32 float16 uniform stochastic */
 extern const fq_quantizer *const fq_quantizers[]; /* NULL-terminated */
-const fq_quantizer *fq_quantizer_find(const char *name);
+const fq_quantizer              *fq_quantizer_find(const char *name);
 
-/* Encode x, then compress the body with zstd if asked (kept only when smaller). Memory of out->body from
- * `arena`. FQ_EINVAL: bits the format does not have; FQ_ENONFINITE: x. */
-FQ_MUST_CHECK fq_status fq_quantize(const fq_quantizer *quantizer, uint8_t bits, bool zstd, const float *x,
-                                    fq_blocks blocks, fq_rng *rng, fq_arena *arena, fq_packed *out);
-/* Check every size against blocks, unpack, decode to y [n]. FQ_EPROTO for what does not add up. Scratch
- * from `arena`, freed again. */
-FQ_MUST_CHECK fq_status fq_dequantize(const fq_packed *packed, fq_blocks blocks, fq_arena *arena, float *y);
+/* Encode x, then compress the body with zstd if asked (kept only when smaller). Memory of out->body
+ * from `arena`. FQ_EINVAL: bits the format does not have; FQ_ENONFINITE: x. */
+FQ_MUST_CHECK fq_status fq_quantize(const fq_quantizer *quantizer, uint8_t bits, bool zstd,
+                                    const float *x, fq_blocks blocks, fq_rng *rng, fq_arena *arena,
+                                    fq_packed *out);
+/* Check every size against blocks, unpack, decode to y [n]. FQ_EPROTO for what does not add up.
+ * Scratch from `arena`, freed again. */
+FQ_MUST_CHECK fq_status fq_dequantize(const fq_packed *packed, fq_blocks blocks, fq_arena *arena,
+                                      float *y);
 /* Arena bytes that fq_quantize and fq_dequantize need at most for n values in n_blocks blocks. */
-size_t fq_quantize_arena_bytes(const fq_quantizer *quantizer, uint8_t bits, bool zstd, size_t n, size_t n_blocks);
+size_t fq_quantize_arena_bytes(const fq_quantizer *quantizer, uint8_t bits, bool zstd, size_t n,
+                               size_t n_blocks);
 
-/* ---- bit packing (quant/bitpack.c): little-endian bit order, value i at bits [i*b, (i+1)*b) ---- */
+/* ---- bit packing (quant/bitpack.c): little-endian bit order, value i at bits [i*b, (i+1)*b) ----
+ */
 size_t fq_packed_bytes(size_t n, unsigned bits); /* 0 on overflow */
-void   fq_pack_bits(const uint8_t *codes, size_t n, unsigned bits, unsigned char *out);   /* bits 1..8 */
+void   fq_pack_bits(const uint8_t *codes, size_t n, unsigned bits,
+                    unsigned char *out); /* bits 1..8 */
 void   fq_unpack_bits(const unsigned char *in, size_t n, unsigned bits, uint8_t *codes);
 
 #endif

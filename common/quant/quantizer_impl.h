@@ -53,8 +53,8 @@ typedef struct fq_block_coder {
 } fq_block_coder;
 
 size_t fq_block_bytes(size_t n, size_t n_blocks, uint8_t bits);
-void fq_block_encode(const fq_block_coder *coder, const float *x, fq_blocks blocks, uint8_t bits,
-                     fq_rng *rng, unsigned char *body);
+void   fq_block_encode(const fq_block_coder *coder, const float *x, fq_blocks blocks, uint8_t bits,
+                       fq_rng *rng, unsigned char *body);
 fq_status fq_block_decode(const unsigned char *body, fq_blocks blocks, uint8_t bits, float *y);
 
 /* max|x|, 0 for n = 0. */

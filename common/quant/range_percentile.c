@@ -16,7 +16,7 @@ static float median_of_three(float a, float b, float c) {
 static float select_rank(float *x, size_t n, size_t rank) {
     size_t begin = 0, end = n;
     while (end - begin > 1) {
-        float pivot = median_of_three(x[begin], x[begin + (end - begin) / 2], x[end - 1]);
+        float  pivot = median_of_three(x[begin], x[begin + (end - begin) / 2], x[end - 1]);
         size_t below = begin, at = begin,
                above = end; /* [begin, below) < pivot, [above, end) > pivot */
         while (at < above) {

@@ -30,7 +30,7 @@ void fq_range_search_widen(fq_range_search *search, const float *x, size_t n) {
  * search reaches the whole range of the data. */
 static fq_grid candidate(const fq_range_search *search, int k) {
     double share = (double)k / (double)CANDIDATES;
-    bool symmetric = search->kind == FQ_GRID_SIGNED || search->kind == FQ_GRID_NARROW;
+    bool   symmetric = search->kind == FQ_GRID_SIGNED || search->kind == FQ_GRID_NARROW;
     if (symmetric && search->bits == 1)
         share *= 2.0;
     float low = (float)fmax(share * (double)search->low, -(double)FLT_MAX);

@@ -14,7 +14,7 @@ static float scale_of(const float *x, size_t n, uint8_t bits) {
 static void code(const float *x, size_t n, float scale, uint8_t bits, const float *u,
                  uint8_t *codes) {
     int32_t levels = fq_block_levels(bits);
-    float bound = (float)levels, divisor = scale > 0.0f ? scale : 1.0f;
+    float   bound = (float)levels, divisor = scale > 0.0f ? scale : 1.0f;
     for (size_t i = 0; i < n; i++) {
         float v = x[i] / divisor;
         if (bits == 1) {

@@ -24,7 +24,7 @@ static void code(const float *x, size_t n, float scale, uint8_t bits, const floa
         return;
     }
     int32_t levels = fq_block_levels(bits);
-    float bound = (float)levels, divisor = scale > 0.0f ? scale : 1.0f;
+    float   bound = (float)levels, divisor = scale > 0.0f ? scale : 1.0f;
     for (size_t i = 0; i < n; i++) {
         float v = x[i] / divisor;
         v = v < bound ? v : bound;

@@ -97,7 +97,7 @@ static fq_status read_settings(fq_report_run *run, const char *path) {
         memcpy(run->settings, file.data, file.size);
     free((void *)file.data);
     fq_document *document = NULL;
-    fq_buffer leaves = {0};
+    fq_buffer    leaves = {0};
     /* Settings of another version may not parse; then their text tells methods apart. */
     fq_cbytes text = {(const unsigned char *)run->settings, file.size};
     if (run->settings != NULL && file.size > 0 && fq_document_parse(&document, path, text) == FQ_OK)
@@ -140,7 +140,7 @@ static fq_status read_run(fq_report_run *run, const char *path) {
     struct stat info;
     if (stat(path, &info) != 0)
         return fq_fail(FQ_EIO, "%s: %s; expected the folder of a run", path, strerror(errno));
-    bool is_folder = S_ISDIR(info.st_mode);
+    bool  is_folder = S_ISDIR(info.st_mode);
     char *database = NULL, *settings = NULL, *model = NULL;
     run->folder = folder_of(path, is_folder);
     if (run->folder == NULL)
@@ -232,7 +232,7 @@ static size_t count_namesakes(const fq_report *report, const fq_report_method *p
 static void tell_apart(const fq_report *report, const fq_report_method *plain, size_t m,
                        char out[FQ_METHOD_BYTES]) {
     const fq_report_run *self = &report->runs[plain[m].first_run];
-    size_t namesakes = count_namesakes(report, plain, m);
+    size_t               namesakes = count_namesakes(report, plain, m);
     if (namesakes > 0 && count_lacking(report, plain, m, lacks_name, self->row.name) == namesakes) {
         append(out, self->row.name, strlen(self->row.name));
         return;
@@ -249,7 +249,7 @@ static void tell_apart(const fq_report *report, const fq_report_method *plain, s
 }
 
 static fq_status name_methods(fq_report *report) {
-    size_t n = report->n_methods;
+    size_t            n = report->n_methods;
     fq_report_method *before = calloc(n + 1, sizeof *before);
     if (before == NULL)
         return fq_fail(FQ_ENOMEM, "no memory for the names of methods");

@@ -1,8 +1,10 @@
-/* What runs were about: tables, JSON, CSV and a page, from their databases. The page's door to JSON.
+/* What runs were about: tables, JSON, CSV and a page, from their databases. The page's door to
+ * JSON.
  *
- * Runs that differ in nothing but the seed are one method; figures of a method are the mean over its runs,
- * each at its last evaluated round, with the sample standard deviation. Accuracies are shares 0..1 in JSON
- * and CSV, percent in the table and the page. Columns and members are described in docs/run-database.md.
+ * Runs that differ in nothing but the seed are one method; figures of a method are the mean over
+ * its runs, each at its last evaluated round, with the sample standard deviation. Accuracies are
+ * shares 0..1 in JSON and CSV, percent in the table and the page. Columns and members are described
+ * in docs/run-database.md.
  */
 #ifndef FQ_REPORT_REPORT_H
 #define FQ_REPORT_REPORT_H
@@ -12,8 +14,8 @@
 
 typedef struct fq_report fq_report;
 
-/* Read runs: folders with a run.db (also of runs that go on), or databases. settings.yaml and model.fq
- * beside it are used if they are there. FQ_EIO and FQ_EPROTO name the path. */
+/* Read runs: folders with a run.db (also of runs that go on), or databases. settings.yaml and
+ * model.fq beside it are used if they are there. FQ_EIO and FQ_EPROTO name the path. */
 FQ_MUST_CHECK fq_status fq_report_create(fq_report **out, const char *const *runs, size_t n);
 void                    fq_report_destroy(fq_report **report);
 
@@ -22,13 +24,14 @@ void                    fq_report_destroy(fq_report **report);
 /* Accuracy by method and bit-width, aligned for a terminal of any width:
  *     method         float     8     4     2   worst   area */
 FQ_MUST_CHECK fq_status fq_report_table(const fq_report *report, fq_buffer *out);
-/* One row for each run, evaluated round and figure, after a row of names; RFC 4180, a missing number is
- * empty. */
+/* One row for each run, evaluated round and figure, after a row of names; RFC 4180, a missing
+ * number is empty. */
 FQ_MUST_CHECK fq_status fq_report_csv(const fq_report *report, fq_buffer *out);
 /* One document, numbers to 15 digits. */
 FQ_MUST_CHECK fq_status fq_report_json(const fq_report *report, fq_buffer *out);
-/* A page that opens from disk and asks for nothing from elsewhere. NULL: the same page without data, which
- * fetches api/report.json (what fq_report_json writes) from where it came, again and again. */
+/* A page that opens from disk and asks for nothing from elsewhere. NULL: the same page without
+ * data, which fetches api/report.json (what fq_report_json writes) from where it came, again and
+ * again. */
 FQ_MUST_CHECK fq_status fq_report_page(const fq_report *report, fq_buffer *out);
 
 #endif

@@ -48,7 +48,7 @@ static const fq_round_row *find_round(const fq_report_run *run, uint32_t round) 
 
 static void put_figure(const fq_report *report, const fq_report_run *run,
                        const fq_report_figure *row, fq_buffer *out) {
-    const fq_figure *figure = &row->figure;
+    const fq_figure    *figure = &row->figure;
     const fq_round_row *round = find_round(run, row->round);
     put_text(out, run->folder);
     fq_put_u8(out, ',');

@@ -18,15 +18,15 @@ typedef struct fq_report_tensor {
 } fq_report_tensor;
 
 typedef struct fq_report_run {
-    char              *folder, *settings; /* settings: YAML text, "" if there is none */
-    char              *leaves;            /* "path=value\n" of all settings but the seed */
-    uint64_t           model_bytes;       /* of model.fq; 0: none yet */
-    fq_run_row         row;
-    size_t             method;
-    size_t             n_rounds, n_figures, n_tensors;
-    fq_round_row      *rounds;
-    fq_report_figure  *figures; /* by round */
-    fq_report_tensor  *tensors; /* by round */
+    char             *folder, *settings; /* settings: YAML text, "" if there is none */
+    char             *leaves;            /* "path=value\n" of all settings but the seed */
+    uint64_t          model_bytes;       /* of model.fq; 0: none yet */
+    fq_run_row        row;
+    size_t            method;
+    size_t            n_rounds, n_figures, n_tensors;
+    fq_round_row     *rounds;
+    fq_report_figure *figures; /* by round */
+    fq_report_tensor *tensors; /* by round */
 } fq_report_run;
 
 typedef struct fq_report_method {
@@ -60,9 +60,9 @@ typedef struct fq_headline_row {
     size_t    method;
     char      rule[FQ_RULE_BYTES]; /* "none": float only */
     fq_spread cells[FQ_MAX_COLUMNS];
-    fq_spread mean, worst, area;   /* over the widths of the weights, float activations */
-    fq_spread up, down;            /* bytes in a round, all clients */
-    uint32_t  round;               /* the last one evaluated, of the run that got furthest */
+    fq_spread mean, worst, area; /* over the widths of the weights, float activations */
+    fq_spread up, down;          /* bytes in a round, all clients */
+    uint32_t  round;             /* the last one evaluated, of the run that got furthest */
 } fq_headline_row;
 
 typedef struct fq_headline {
@@ -76,9 +76,10 @@ void                    fq_headline_fini(fq_headline *headline);
 /* "float", "4", or "4/8" with quantized activations. */
 void fq_column_name(fq_headline_column column, char *out, size_t capacity);
 
-/* JSON of a report. `digits` of each real number; `inside_html`: no character that could end a script
- * element. */
-FQ_MUST_CHECK fq_status fq_report_dump(const fq_report *report, size_t digits, bool inside_html, fq_buffer *out);
+/* JSON of a report. `digits` of each real number; `inside_html`: no character that could end a
+ * script element. */
+FQ_MUST_CHECK fq_status fq_report_dump(const fq_report *report, size_t digits, bool inside_html,
+                                       fq_buffer *out);
 
 /* ---- the page, generated from report.html and Chart.js ---- */
 extern const unsigned char fq_report_page_bytes[];

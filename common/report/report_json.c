@@ -85,8 +85,8 @@ static bool same_setting(const fq_figure *a, const fq_figure *b) {
 /* All rounds of one setting, the one of figure number `first`. */
 static json_t *series_json(builder *b, const fq_report_run *run, size_t first) {
     const fq_figure *setting = &run->figures[first].figure;
-    json_t *out = json_object(), *round = json_array(), *accuracy = json_array();
-    json_t *loss = json_array(), *noise = json_array();
+    json_t          *out = json_object(), *round = json_array(), *accuracy = json_array();
+    json_t          *loss = json_array(), *noise = json_array();
     for (size_t i = first; i < run->n_figures; i++) {
         const fq_figure *figure = &run->figures[i].figure;
         if (!same_setting(figure, setting))
@@ -122,8 +122,8 @@ static json_t *evaluation_json(builder *b, const fq_report_run *run) {
 /* Kurtosis and deviation over all rounds, the histogram of the last. */
 static json_t *tensor_json(builder *b, const fq_report_run *run, size_t first) {
     const fq_tensor_figure *last = &run->tensors[first].figure;
-    json_t *out = json_object(), *round = json_array(), *kurtosis = json_array();
-    json_t *std = json_array(), *histogram = json_array();
+    json_t                 *out = json_object(), *round = json_array(), *kurtosis = json_array();
+    json_t                 *std = json_array(), *histogram = json_array();
     for (size_t i = first; i < run->n_tensors; i++) {
         if (strcmp(run->tensors[i].figure.name, last->name) != 0)
             continue;
@@ -159,7 +159,7 @@ static json_t *tensors_json(builder *b, const fq_report_run *run) {
 
 static json_t *run_json(builder *b, const fq_report *report, const fq_report_run *run) {
     const fq_run_row *row = &run->row;
-    json_t *out = json_object();
+    json_t           *out = json_object();
     set(b, out, "folder", text(run->folder));
     set(b, out, "method", text(report->methods[run->method].name));
     set(b, out, "name", text(row->name));
@@ -219,7 +219,7 @@ static json_t *row_json(builder *b, const fq_report *report, const fq_headline *
 static json_t *headline_json(builder *b, const fq_report *report, const fq_headline *headline) {
     json_t *out = json_object(), *columns = json_array(), *rows = json_array();
     for (size_t c = 0; c < headline->n_columns; c++) {
-        char name[32];
+        char    name[32];
         json_t *column = json_object();
         fq_column_name(headline->columns[c], name, sizeof name);
         set(b, column, "name", text(name));
@@ -272,7 +272,8 @@ fq_status fq_report_dump(const fq_report *report, size_t digits, bool inside_htm
 }
 
 fq_status fq_report_json(const fq_report *report, fq_buffer *out) {
-    FQ_TRY(fq_report_dump(report, 15, false, out)); /* what a double holds for sure: 0.35 stays 0.35 */
+    FQ_TRY(
+        fq_report_dump(report, 15, false, out)); /* what a double holds for sure: 0.35 stays 0.35 */
     fq_put_u8(out, '\n');
     return out->failed ? fq_fail(FQ_ENOMEM, "no memory for a report") : FQ_OK;
 }

@@ -15,7 +15,7 @@ static void add_value(double value, double *values, size_t *n) {
 
 static fq_spread spread_of(const double *values, size_t n) {
     fq_spread spread = {.n = n};
-    double squares = 0;
+    double    squares = 0;
     for (size_t i = 0; i < n; i++)
         spread.mean += values[i] / (double)n;
     for (size_t i = 0; i < n; i++)
@@ -36,7 +36,7 @@ static fq_spread cell(const fq_report *report, const fq_headline_row *row,
                       fq_headline_column column, double *values) {
     size_t n = 0;
     for (size_t r = 0; r < report->n_runs; r++) {
-        size_t n_last;
+        size_t                  n_last;
         const fq_report_figure *last = fq_report_last(&report->runs[r], &n_last);
         for (size_t i = 0; report->runs[r].method == row->method && i < n_last; i++)
             if (is_cell(&last[i].figure, column, row->rule))
@@ -46,8 +46,8 @@ static fq_spread cell(const fq_report *report, const fq_headline_row *row,
 }
 
 static bool summarize(const fq_report_run *run, const char *rule, fq_bits_summary *out) {
-    fq_figure figures[FQ_MAX_FIGURES];
-    size_t n;
+    fq_figure               figures[FQ_MAX_FIGURES];
+    size_t                  n;
     const fq_report_figure *last = fq_report_last(run, &n);
     n = n < FQ_MAX_FIGURES ? n : FQ_MAX_FIGURES;
     for (size_t i = 0; i < n; i++)
@@ -57,7 +57,7 @@ static bool summarize(const fq_report_run *run, const char *rule, fq_bits_summar
 
 static void fill_summary(const fq_report *report, fq_headline_row *row, double *values) {
     double *mean = values, *worst = values + report->n_runs, *area = values + 2 * report->n_runs;
-    size_t n = 0;
+    size_t  n = 0;
     for (size_t r = 0; r < report->n_runs; r++) {
         fq_bits_summary summary;
         if (report->runs[r].method != row->method ||
@@ -75,7 +75,7 @@ static void fill_summary(const fq_report *report, fq_headline_row *row, double *
 
 static void fill_bytes(const fq_report *report, fq_headline_row *row, double *values) {
     double *up = values, *down = values + report->n_runs;
-    size_t n = 0;
+    size_t  n = 0;
     for (size_t r = 0; r < report->n_runs; r++) {
         const fq_report_run *run = &report->runs[r];
         if (run->method != row->method || run->n_rounds == 0)
@@ -95,7 +95,7 @@ static void fill_row(const fq_report *report, const fq_headline *headline, fq_he
     fill_summary(report, row, values);
     fill_bytes(report, row, values);
     for (size_t r = 0; r < report->n_runs; r++) {
-        size_t n;
+        size_t                  n;
         const fq_report_figure *last = fq_report_last(&report->runs[r], &n);
         if (report->runs[r].method == row->method && n > 0 && last->round > row->round)
             row->round = last->round;
@@ -124,7 +124,7 @@ static void add_column(fq_headline *headline, fq_headline_column fresh) {
 
 static void find_columns(const fq_report *report, fq_headline *headline) {
     for (size_t r = 0; r < report->n_runs; r++) {
-        size_t n;
+        size_t                  n;
         const fq_report_figure *last = fq_report_last(&report->runs[r], &n);
         for (size_t i = 0; i < n; i++)
             add_column(headline, (fq_headline_column){last[i].figure.weight_bits,
@@ -145,13 +145,13 @@ static fq_status add_row(fq_headline *headline, size_t method, const char *rule)
     return FQ_OK;
 }
 
-/* A row for each plain rule of the ranges: changed steps would be dozens of rows. One row even for a
- * method that has only float figures, or none. */
+/* A row for each plain rule of the ranges: changed steps would be dozens of rows. One row even for
+ * a method that has only float figures, or none. */
 static fq_status find_rows(const fq_report *report, fq_headline *headline) {
     for (size_t m = 0; m < report->n_methods; m++) {
         size_t before = headline->n_rows;
         for (size_t r = 0; r < report->n_runs; r++) {
-            size_t n;
+            size_t                  n;
             const fq_report_figure *last = fq_report_last(&report->runs[r], &n);
             for (size_t i = 0; report->runs[r].method == m && i < n; i++)
                 if (last[i].figure.weight_bits != FQ_FLOAT_BITS &&

@@ -93,7 +93,7 @@ static fq_grid find_grid(const fq_view *view, const fq_view_site *site, size_t f
 bool fq_site_quantize(void *context, size_t index, size_t features, size_t batch, size_t lanes,
                       const float *x, float *y) {
     const fq_view *view = context;
-    fq_view_site *site = &view->sites[index];
+    fq_view_site  *site = &view->sites[index];
     if (site->bits == FQ_FLOAT_BITS)
         return false;
     site->grid = find_grid(view, site, features, batch, lanes, x);
@@ -117,9 +117,9 @@ static double step_gradient(const fq_view *view, const fq_view_site *site, size_
 
 void fq_site_pull(void *context, size_t index, size_t features, size_t batch, size_t lanes,
                   const float *x, float *dy) {
-    const fq_view *view = context;
+    const fq_view      *view = context;
     const fq_view_site *site = &view->sites[index];
-    size_t offset;
+    size_t              offset;
     if (learned_step(site, &offset))
         view->g[offset] += (float)step_gradient(view, site, features, batch, lanes, x, dy);
     fq_kernels_get()->ste(features * lanes, x, &site->grid, (float)view->settings.format.ewgs, dy);

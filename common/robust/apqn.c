@@ -38,10 +38,10 @@ enum { NOISE_BLOCK = 1024 }; /* a whole number of generator blocks */
 /* Memory of a turn. */
 typedef struct noise_view {
     fq_weight_format format;
-    size_t n;       /* weight tensors */
-    int bits;       /* of this step */
-    fq_grid *grids; /* [most groups of a tensor] */
-    float *scratch; /* [largest tensor] if the range rule needs it, else NULL */
+    size_t           n;       /* weight tensors */
+    int              bits;    /* of this step */
+    fq_grid         *grids;   /* [most groups of a tensor] */
+    float           *scratch; /* [largest tensor] if the range rule needs it, else NULL */
 } noise_view;
 
 static fq_status check(const void *section) {
@@ -50,7 +50,7 @@ static fq_status check(const void *section) {
 }
 
 static void begin_turn(fq_bound *bound, fq_arena *arena) {
-    const fq_apqn_config *config = bound->config;
+    const fq_apqn_config  *config = bound->config;
     const fq_weight_format format = {
         .rule = fq_range_rules[config->ranges],
         .options = {.percentile = config->percentile, .margin = config->margin},
@@ -58,17 +58,17 @@ static void begin_turn(fq_bound *bound, fq_arena *arena) {
         .granularity = (fq_granularity)config->granularity,
     };
     const size_t n = fq_weight_tensor_count(bound->model);
-    size_t cursor = 0, most_groups = 0, largest = 0;
+    size_t       cursor = 0, most_groups = 0, largest = 0;
     for (size_t i = 0; i < n; i++) {
         const fq_tensor *tensor = fq_weight_tensor_next(bound->model, &cursor);
-        const size_t groups = fq_weight_groups(&format, tensor->shape[0]);
+        const size_t     groups = fq_weight_groups(&format, tensor->shape[0]);
         most_groups = groups > most_groups ? groups : most_groups;
         largest = tensor->count > largest ? tensor->count : largest;
     }
     noise_view *view = FQ_ARENA_NEW(arena, noise_view, 1);
-    fq_grid *grids = FQ_ARENA_NEW(arena, fq_grid, most_groups);
-    const bool scratched = format.rule->needs_scratch;
-    float *scratch = scratched ? FQ_ARENA_NEW(arena, float, largest) : NULL;
+    fq_grid    *grids = FQ_ARENA_NEW(arena, fq_grid, most_groups);
+    const bool  scratched = format.rule->needs_scratch;
+    float      *scratch = scratched ? FQ_ARENA_NEW(arena, float, largest) : NULL;
     bound->state = NULL;
     if (view == NULL || grids == NULL || (scratched && scratch == NULL))
         return; /* the arena was measuring, or says that it is exhausted */
@@ -79,8 +79,8 @@ static void begin_turn(fq_bound *bound, fq_arena *arena) {
 
 static void begin_step(const fq_bound *bound, const fq_step *step) {
     const fq_apqn_config *config = bound->config;
-    noise_view *view = bound->state;
-    const fq_width_law law = {.bits = &config->bits};
+    noise_view           *view = bound->state;
+    const fq_width_law    law = {.bits = &config->bits};
     fq_rng rng = fq_rng_stream(step->seed, FQ_RNG_BITS, step->round, step->client, step->step, 0);
     view->bits = fq_width_draw(&law, step->capability, &rng);
 }
@@ -109,12 +109,12 @@ static void add_noise(const fq_apqn_config *config, const fq_grid *grid, fq_rng 
 
 static void view_weights(const fq_bound *bound, const fq_step *step, const float *w, float *u) {
     const fq_apqn_config *config = bound->config;
-    const noise_view *view = bound->state;
+    const noise_view     *view = bound->state;
     memcpy(u, w, fq_model_size(bound->model) * sizeof *u);
     size_t cursor = 0;
     for (size_t i = 0; i < view->n; i++) {
         const fq_tensor *tensor = fq_weight_tensor_next(bound->model, &cursor);
-        const int bits =
+        const int        bits =
             fq_policy_weight_bits((fq_layer_policy)config->layers, i, view->n, view->bits);
         if (bits == FQ_FLOAT_BITS)
             continue;

@@ -29,8 +29,8 @@ static const double LEAST_VARIANCE = 1e-12; /* a constant tensor has no shape to
 
 typedef struct shape {
     fq_moments moments;
-    double kurtosis, excess; /* excess over the target; 0 for a constant tensor */
-    double factor;           /* dK / d(population K) */
+    double     kurtosis, excess; /* excess over the target; 0 for a constant tensor */
+    double     factor;           /* dK / d(population K) */
 } shape;
 
 static shape shape_of(const fq_kure_config *config, const float *x, size_t n) {
@@ -65,8 +65,8 @@ static bool has_penalty(const fq_kure_config *config, size_t index, size_t n) {
 
 static double penalty(const fq_bound *bound, const float *w, float *g) {
     const fq_kure_config *config = bound->config;
-    const size_t n = fq_weight_tensor_count(bound->model);
-    double scale = config->lambda;
+    const size_t          n = fq_weight_tensor_count(bound->model);
+    double                scale = config->lambda;
     if (config->mode == FQ_KURE_MEAN) {
         size_t n_penalties = 0;
         for (size_t i = 0; i < n; i++)
@@ -74,14 +74,14 @@ static double penalty(const fq_bound *bound, const float *w, float *g) {
         scale /= (double)(n_penalties > 0 ? n_penalties : 1);
     }
     const fq_tensor *worst = NULL;
-    shape worst_shape = {0};
-    double value = 0.0;
-    size_t cursor = 0;
+    shape            worst_shape = {0};
+    double           value = 0.0;
+    size_t           cursor = 0;
     for (size_t i = 0; i < n; i++) {
         const fq_tensor *tensor = fq_weight_tensor_next(bound->model, &cursor);
         if (!has_penalty(config, i, n))
             continue;
-        const shape s = shape_of(config, w + tensor->offset, tensor->count);
+        const shape  s = shape_of(config, w + tensor->offset, tensor->count);
         const double part = scale * s.excess * s.excess;
         if (config->mode != FQ_KURE_MAX) {
             value += part;

@@ -29,9 +29,9 @@ static fq_weight_format weight_format(const fq_view_format *format) {
 }
 
 fq_status fq_view_check(const char *method, const fq_view_settings *settings) {
-    const fq_ints *bits = &settings->bits, *activations = &settings->activations;
+    const fq_ints  *bits = &settings->bits, *activations = &settings->activations;
     const fq_reals *weights = &settings->weights;
-    char key[64];
+    char            key[64];
     snprintf(key, sizeof key, "%s.bits", method);
     FQ_TRY(fq_widths_check(key, bits));
     snprintf(key, sizeof key, "%s.activations", method);
@@ -85,7 +85,7 @@ static fq_rows weight_rows(const fq_view_settings *settings, size_t index, size_
 
 static fq_rows site_rows(const fq_view_settings *settings, size_t index, size_t n) {
     const fq_ints *bits = settings->tied ? &settings->bits : &settings->activations;
-    fq_rows rows = {0};
+    fq_rows        rows = {0};
     for (size_t i = 0; i < bits->n; i++)
         add_row(&rows, fq_policy_site_bits((fq_layer_policy)settings->format.layers, index, n,
                                            (int)bits->v[i]));
@@ -100,20 +100,20 @@ static void name_weight_steps(const fq_tensor *tensor, char name[FQ_TENSOR_NAME]
 
 static void name_site(const fq_tensor *tensor, const char *what, char name[FQ_TENSOR_NAME]) {
     const char *dot = strrchr(tensor->name, '.');
-    const int length = dot == NULL ? 50 : (int)(dot - tensor->name);
+    const int   length = dot == NULL ? 50 : (int)(dot - tensor->name);
     snprintf(name, FQ_TENSOR_NAME, "%.*s.input.%.6s", length < 50 ? length : 50, tensor->name,
              what);
 }
 
 size_t fq_view_extra(const fq_view_settings *settings, const fq_model *plain, fq_extra_tensor *out,
                      size_t max) {
-    const fq_view_format *format = &settings->format;
+    const fq_view_format  *format = &settings->format;
     const fq_weight_format weights = weight_format(format);
-    const size_t n = fq_weight_tensor_count(plain);
-    size_t cursor = 0, written = 0;
+    const size_t           n = fq_weight_tensor_count(plain);
+    size_t                 cursor = 0, written = 0;
     for (size_t i = 0; i < n; i++) {
         const fq_tensor *tensor = fq_weight_tensor_next(plain, &cursor);
-        const fq_rows rows = weight_rows(settings, i, n), site = site_rows(settings, i, n);
+        const fq_rows    rows = weight_rows(settings, i, n), site = site_rows(settings, i, n);
         if (weights.rule->learned && rows.n > 0 && written < max) {
             fq_extra_tensor *steps = &out[written++];
             *steps =
@@ -127,8 +127,7 @@ size_t fq_view_extra(const fq_view_settings *settings, const fq_model *plain, fq
         const bool learned = format->activation_ranges == FQ_SITE_LEARNED;
         if (learned && written < max) {
             fq_extra_tensor *steps = &out[written++];
-            *steps =
-                (fq_extra_tensor){.kind = FQ_STEP, .count = site.n, .layer = tensor->layer};
+            *steps = (fq_extra_tensor){.kind = FQ_STEP, .count = site.n, .layer = tensor->layer};
             name_site(tensor, "step", steps->name);
         }
         /* Zeros: no batch has been seen yet. */
@@ -147,11 +146,11 @@ void fq_view_init_extra(const fq_view_settings *settings, const fq_model *model,
     if (!format.rule->learned)
         return;
     const size_t n = fq_weight_tensor_count(model);
-    size_t cursor = 0;
+    size_t       cursor = 0;
     for (size_t i = 0; i < n; i++) {
         const fq_tensor *tensor = fq_weight_tensor_next(model, &cursor);
-        const fq_rows rows = weight_rows(settings, i, n);
-        char name[FQ_TENSOR_NAME];
+        const fq_rows    rows = weight_rows(settings, i, n);
+        char             name[FQ_TENSOR_NAME];
         name_weight_steps(tensor, name);
         const fq_tensor *steps = find_tensor(model, name);
         if (steps == NULL)
@@ -172,9 +171,9 @@ void fq_view_init_extra(const fq_view_settings *settings, const fq_model *model,
 
 static void bind_tensor(fq_view *view, size_t index, const fq_tensor *tensor, fq_grid *grids) {
     const fq_view_settings *settings = &view->settings;
-    fq_view_tensor *t = &view->tensors[index];
-    fq_view_site *site = &view->sites[index];
-    char name[FQ_TENSOR_NAME];
+    fq_view_tensor         *t = &view->tensors[index];
+    fq_view_site           *site = &view->sites[index];
+    char                    name[FQ_TENSOR_NAME];
     *t = (fq_view_tensor){.tensor = tensor,
                           .rows = weight_rows(settings, index, view->n),
                           .groups = fq_weight_groups(&view->weight_format, tensor->shape[0]),
@@ -199,19 +198,19 @@ static void bind_tensor(fq_view *view, size_t index, const fq_tensor *tensor, fq
 }
 
 void fq_view_begin_turn(const fq_view_settings *settings, fq_bound *bound, fq_arena *arena) {
-    const fq_model *model = bound->model;
+    const fq_model        *model = bound->model;
     const fq_weight_format format = weight_format(&settings->format);
-    const size_t n = fq_weight_tensor_count(model);
-    size_t cursor = 0, n_grids = 0, largest = 0;
+    const size_t           n = fq_weight_tensor_count(model);
+    size_t                 cursor = 0, n_grids = 0, largest = 0;
     for (size_t i = 0; i < n; i++) {
         const fq_tensor *tensor = fq_weight_tensor_next(model, &cursor);
         n_grids += fq_weight_groups(&format, tensor->shape[0]);
         largest = tensor->count > largest ? tensor->count : largest;
     }
-    fq_view *view = FQ_ARENA_NEW(arena, fq_view, 1);
+    fq_view        *view = FQ_ARENA_NEW(arena, fq_view, 1);
     fq_view_tensor *tensors = FQ_ARENA_NEW(arena, fq_view_tensor, n);
-    fq_view_site *sites = FQ_ARENA_NEW(arena, fq_view_site, n);
-    fq_grid *grids = FQ_ARENA_NEW(arena, fq_grid, n_grids);
+    fq_view_site   *sites = FQ_ARENA_NEW(arena, fq_view_site, n);
+    fq_grid        *grids = FQ_ARENA_NEW(arena, fq_grid, n_grids);
     float *scratch = format.rule->needs_scratch ? FQ_ARENA_NEW(arena, float, largest) : NULL;
     bound->state = view;
     if (view == NULL || tensors == NULL || sites == NULL || grids == NULL ||
@@ -239,19 +238,19 @@ static void draw_widths(const fq_view_settings *settings, const fq_step *step, u
     const fq_width_law of_weights = {
         .bits = &settings->bits, .weights = &settings->weights, .odds = settings->odds};
     const fq_width_law of_activations = {.bits = &settings->activations, .odds = settings->odds};
-    const uint32_t local_step = settings->draw == FQ_DRAW_CLIENT ? 0 : step->step;
-    fq_rng rng =
+    const uint32_t     local_step = settings->draw == FQ_DRAW_CLIENT ? 0 : step->step;
+    fq_rng             rng =
         fq_rng_stream(step->seed, FQ_RNG_BITS, step->round, step->client, local_step, layer);
     *weights = fq_width_draw(&of_weights, step->capability, &rng);
     *activations = settings->tied ? *weights : fq_width_draw(&of_activations, NULL, &rng);
 }
 
 void fq_view_begin_step(const fq_bound *bound, const fq_step *step) {
-    fq_view *view = bound->state;
+    fq_view                *view = bound->state;
     const fq_view_settings *settings = &view->settings;
-    const fq_layer_policy layers = (fq_layer_policy)settings->format.layers;
-    int weights = FQ_FLOAT_BITS, activations = FQ_FLOAT_BITS;
-    const bool quantized = step->round >= settings->format.start_round;
+    const fq_layer_policy   layers = (fq_layer_policy)settings->format.layers;
+    int                     weights = FQ_FLOAT_BITS, activations = FQ_FLOAT_BITS;
+    const bool              quantized = step->round >= settings->format.start_round;
     for (size_t i = 0; i < view->n; i++) {
         if (quantized && (i == 0 || settings->draw == FQ_DRAW_LAYER))
             draw_widths(settings, step, (uint32_t)i, &weights, &activations);
@@ -271,7 +270,7 @@ static const float *learned_steps(const fq_view_tensor *t, const float *w, size_
 }
 
 static void find_grids(const fq_view *view, const fq_view_tensor *t, const float *w) {
-    size_t offset;
+    size_t       offset;
     const float *steps = learned_steps(t, w, &offset);
     if (steps == NULL) {
         fq_weight_fit(&view->weight_format, t->bits, w + t->tensor->offset, t->tensor->count,
@@ -286,7 +285,7 @@ static void find_grids(const fq_view *view, const fq_view_tensor *t, const float
 void fq_view_weights(const fq_bound *bound, const fq_step *step, const float *w, float *u) {
     (void)step;
     const fq_view *view = bound->state;
-    size_t copied = 0; /* u[0, copied) is done */
+    size_t         copied = 0; /* u[0, copied) is done */
     for (size_t i = 0; i < view->n; i++) {
         const fq_view_tensor *t = &view->tensors[i];
         if (t->bits == FQ_FLOAT_BITS)
@@ -304,14 +303,14 @@ void fq_view_pull(const fq_bound *bound, const fq_step *step, const float *w, co
                   float *g) {
     (void)step;
     (void)u;
-    const fq_view *view = bound->state;
+    const fq_view        *view = bound->state;
     const fq_view_format *format = &view->settings.format;
     for (size_t i = 0; i < view->n; i++) {
         const fq_view_tensor *t = &view->tensors[i];
         if (t->bits == FQ_FLOAT_BITS)
             continue;
         const size_t begin = t->tensor->offset, count = t->tensor->count, part = count / t->groups;
-        size_t offset;
+        size_t       offset;
         if (learned_steps(t, w, &offset) != NULL)
             for (size_t k = 0; k < t->groups; k++)
                 g[offset + k] +=
@@ -326,7 +325,7 @@ bool fq_view_site_hook(const fq_bound *bound, const fq_step *step, float *w, flo
                        fq_site_hook *out) {
     (void)step;
     fq_view *view = bound->state;
-    bool any = false;
+    bool     any = false;
     for (size_t i = 0; i < view->n; i++)
         any = any || view->sites[i].bits != FQ_FLOAT_BITS;
     if (!any)

@@ -16,36 +16,36 @@ typedef enum fq_site_ranges { FQ_SITE_RUNNING, FQ_SITE_LEARNED, FQ_SITE_BATCH } 
 
 /* How qat and mqat quantize, whatever the width. */
 typedef struct fq_view_format {
-    int ranges;                    /* of fq_range_names */
-    int activation_ranges;         /* fq_site_ranges */
-    int granularity, grid, layers; /* fq_granularity, fq_grid_kind, fq_layer_policy */
-    double percentile, margin, ewgs, step_rate;
-    bool lsq_grad_scale;
+    int     ranges;                    /* of fq_range_names */
+    int     activation_ranges;         /* fq_site_ranges */
+    int     granularity, grid, layers; /* fq_granularity, fq_grid_kind, fq_layer_policy */
+    double  percentile, margin, ewgs, step_rate;
+    bool    lsq_grad_scale;
     int64_t start_round;
 } fq_view_format;
 
 typedef struct fq_qat_config {
-    int64_t bits, activations;
+    int64_t        bits, activations;
     fq_view_format format;
 } fq_qat_config;
 
 typedef enum fq_draw { FQ_DRAW_STEP, FQ_DRAW_CLIENT, FQ_DRAW_LAYER } fq_draw;
 typedef struct fq_mqat_config {
-    fq_ints bits, activations;
-    int odds; /* fq_odds */
-    fq_reals weights;
-    int draw; /* fq_draw */
-    bool tied;
+    fq_ints        bits, activations;
+    int            odds; /* fq_odds */
+    fq_reals       weights;
+    int            draw; /* fq_draw */
+    bool           tied;
     fq_view_format format;
 } fq_mqat_config;
 
 /* Both in one form: qat is mqat with one width. */
 typedef struct fq_view_settings {
-    fq_ints bits, activations;
-    fq_reals weights;
-    fq_odds odds;
-    fq_draw draw;
-    bool tied;
+    fq_ints        bits, activations;
+    fq_reals       weights;
+    fq_odds        odds;
+    fq_draw        draw;
+    bool           tied;
     fq_view_format format;
 } fq_view_settings;
 
@@ -87,7 +87,7 @@ extern const char *const fq_site_range_names[], *const fq_view_grid_names[];
 /* The widths below 32 that a tensor can have, and so the learned steps it needs: one row each. */
 typedef struct fq_rows {
     size_t n;
-    int bits[FQ_MAX_BITS];
+    int    bits[FQ_MAX_BITS];
 } fq_rows;
 enum { FQ_NO_ROW = -1 };
 int fq_row_find(const fq_rows *rows, int bits); /* FQ_NO_ROW: not among them */
@@ -95,10 +95,10 @@ int fq_row_find(const fq_rows *rows, int bits); /* FQ_NO_ROW: not among them */
 typedef struct fq_view_tensor {
     const fq_tensor *tensor;
     const fq_tensor *steps; /* learned [rows, groups], or NULL */
-    fq_rows rows;
-    size_t groups;
-    fq_grid *grids; /* [groups] of this step */
-    int bits;       /* of this step */
+    fq_rows          rows;
+    size_t           groups;
+    fq_grid         *grids; /* [groups] of this step */
+    int              bits;  /* of this step */
 } fq_view_tensor;
 
 typedef struct fq_view_site {
@@ -106,35 +106,35 @@ typedef struct fq_view_site {
      * s high, s]; of learned steps the first mean magnitude [s mean, s]; else NULL. */
     const fq_tensor *range;
     const fq_tensor *steps; /* learned [rows], what SGD adds to the first step; or NULL */
-    fq_rows rows;
-    fq_grid_kind kind;
-    fq_grid grid; /* of this step, from forward to backward */
-    int bits;     /* of this step */
+    fq_rows          rows;
+    fq_grid_kind     kind;
+    fq_grid          grid; /* of this step, from forward to backward */
+    int              bits; /* of this step */
 } fq_view_site;
 
 typedef struct fq_view {
     fq_view_settings settings;
     fq_weight_format weight_format;
-    const fq_model *model;
-    size_t n;                /* weight tensors, and sites */
-    fq_view_tensor *tensors; /* [n] */
-    fq_view_site *sites;     /* [n] */
-    float *scratch;          /* [largest tensor] if the range rule needs it, else NULL */
-    float *w, *g;            /* of this step, for sites */
+    const fq_model  *model;
+    size_t           n;       /* weight tensors, and sites */
+    fq_view_tensor  *tensors; /* [n] */
+    fq_view_site    *sites;   /* [n] */
+    float           *scratch; /* [largest tensor] if the range rule needs it, else NULL */
+    float           *w, *g;   /* of this step, for sites */
 } fq_view;
 
 /* ---- the hooks of both methods; those before a turn take the settings ---- */
 FQ_MUST_CHECK fq_status fq_view_check(const char *method, const fq_view_settings *settings);
 size_t fq_view_extra(const fq_view_settings *settings, const fq_model *plain, fq_extra_tensor *out,
                      size_t max);
-void fq_view_init_extra(const fq_view_settings *settings, const fq_model *model, float *w);
-void fq_view_begin_turn(const fq_view_settings *settings, fq_bound *bound, fq_arena *arena);
-void fq_view_begin_step(const fq_bound *bound, const fq_step *step);
-void fq_view_weights(const fq_bound *bound, const fq_step *step, const float *w, float *u);
-void fq_view_pull(const fq_bound *bound, const fq_step *step, const float *w, const float *u,
-                  float *g);
-bool fq_view_site_hook(const fq_bound *bound, const fq_step *step, float *w, float *g,
-                       fq_site_hook *out);
+void   fq_view_init_extra(const fq_view_settings *settings, const fq_model *model, float *w);
+void   fq_view_begin_turn(const fq_view_settings *settings, fq_bound *bound, fq_arena *arena);
+void   fq_view_begin_step(const fq_bound *bound, const fq_step *step);
+void   fq_view_weights(const fq_bound *bound, const fq_step *step, const float *w, float *u);
+void   fq_view_pull(const fq_bound *bound, const fq_step *step, const float *w, const float *u,
+                    float *g);
+bool   fq_view_site_hook(const fq_bound *bound, const fq_step *step, float *w, float *g,
+                         fq_site_hook *out);
 
 /* ---- activations.c ---- */
 bool fq_site_quantize(void *view, size_t site, size_t features, size_t batch, size_t lanes,

@@ -8,18 +8,18 @@
 typedef enum fq_kure_mode { FQ_KURE_MEAN, FQ_KURE_SUM, FQ_KURE_MAX } fq_kure_mode;
 typedef struct fq_kure_config {
     double target, lambda;
-    int mode;   /* fq_kure_mode */
-    int layers; /* fq_layer_policy */
-    bool unbiased;
+    int    mode;   /* fq_kure_mode */
+    int    layers; /* fq_layer_policy */
+    bool   unbiased;
 } fq_kure_config;
 
 typedef enum fq_noise { FQ_NOISE_UNIFORM, FQ_NOISE_GAUSSIAN } fq_noise;
 typedef struct fq_apqn_config {
     fq_ints bits;
-    int noise;                       /* fq_noise */
-    int ranges, granularity, layers; /* of fq_range_names; fq_granularity, fq_layer_policy */
-    double percentile, margin;
-    bool clip_noise;
+    int     noise;                       /* fq_noise */
+    int     ranges, granularity, layers; /* of fq_range_names; fq_granularity, fq_layer_policy */
+    double  percentile, margin;
+    bool    clip_noise;
 } fq_apqn_config;
 
 /* ---- weight tensors ---- */
@@ -31,9 +31,9 @@ const fq_tensor *fq_weight_tensor_next(const fq_model *model, size_t *cursor);
 typedef enum fq_odds { FQ_ODDS_UNIFORM, FQ_ODDS_PROPORTIONAL } fq_odds;
 /* A law over widths: bits[i] with a chance in proportion to weights[i], or to 1, or to bits[i]. */
 typedef struct fq_width_law {
-    const fq_ints *bits;
+    const fq_ints  *bits;
     const fq_reals *weights; /* NULL or empty: by `odds` */
-    fq_odds odds;
+    fq_odds         odds;
 } fq_width_law;
 
 /* One width. `capability` (NULL or empty: all) restricts the law to what the client can run; a

@@ -1,9 +1,10 @@
-/* A method that makes the weights survive quantization. One file and one row of robustness_table.c each.
+/* A method that makes the weights survive quantization. One file and one row of robustness_table.c
+ * each.
  *
- * Methods combine: settings list them, and a step composes them in that order. `view_weights` maps the
- * weights that the method before saw to those that the network will see; `pull_gradient` maps the
- * gradient back, in reverse order; penalties add up on the latent weights. With no method the network
- * sees the latent weights. What is averaged is always the latent weights.
+ * Methods combine: settings list them, and a step composes them in that order. `view_weights` maps
+ * the weights that the method before saw to those that the network will see; `pull_gradient` maps
+ * the gradient back, in reverse order; penalties add up on the latent weights. With no method the
+ * network sees the latent weights. What is averaged is always the latent weights.
  */
 #ifndef FQ_ROBUST_ROBUSTNESS_H
 #define FQ_ROBUST_ROBUSTNESS_H
@@ -19,55 +20,66 @@ typedef struct fq_robustness fq_robustness;
 typedef struct fq_step {
     const fq_model *model;
     uint64_t        seed, client;
-    uint32_t        round, step;  /* local step, from 0 */
-    const fq_ints  *capability;   /* bit-widths this client can run; n = 0: all */
+    uint32_t        round, step; /* local step, from 0 */
+    const fq_ints  *capability;  /* bit-widths this client can run; n = 0: all */
 } fq_step;
 
 /* One method bound to a model. `state` is scratch of one client turn. */
 typedef struct fq_bound {
     const fq_robustness *method;
-    const void          *config;  /* its section of the settings */
+    const void          *config; /* its section of the settings */
     const fq_model      *model;
     void                *state;
 } fq_bound;
 
 struct fq_robustness {
     const char   *name, *summary, *source;
-    const fq_key *keys;         /* of train.<name> */
+    const fq_key *keys; /* of train.<name> */
     size_t        config_size;
-    bool          changes_weights; /* by a quantizer: at most one method of a list may do so. Noise does not count. */
+    bool changes_weights; /* by a quantizer: at most one method of a list may do so. Noise does not
+                             count. */
     /* What cannot be: FQ_EINVAL with the key's name in the text. NULL: nothing. */
     fq_status (*check)(const void *config);
-    /* Tensors to add to the model (learned steps, running ranges): write at most `max`, return how many were
-     * written. `plain` is the model without any extra. NULL: none. */
+    /* Tensors to add to the model (learned steps, running ranges): write at most `max`, return how
+     * many were written. `plain` is the model without any extra. NULL: none. */
     size_t (*extra)(const void *config, const fq_model *plain, fq_extra_tensor *out, size_t max);
-    /* Initial values of those tensors, which may depend on the initial weights w. NULL: as planned. */
+    /* Initial values of those tensors, which may depend on the initial weights w. NULL: as planned.
+     */
     void (*init_extra)(const fq_bound *bound, float *w);
-    /* Memory of one client turn, from `arena`, which may be a measuring one: `state` is NULL then. NULL: none. */
+    /* Memory of one client turn, from `arena`, which may be a measuring one: `state` is NULL then.
+     * NULL: none. */
     void (*begin_turn)(fq_bound *bound, fq_arena *arena);
     /* Once per local step, before everything else: draw widths. NULL: nothing. */
     void (*begin_step)(const fq_bound *bound, const fq_step *step);
     /* u [P] from w [P]; values that the method does not touch are copied. NULL: u is w. */
     void (*view_weights)(const fq_bound *bound, const fq_step *step, const float *w, float *u);
-    /* g [n_trainable]: gradient by u -> gradient by w, in place, learned steps included. NULL: identity. */
-    void (*pull_gradient)(const fq_bound *bound, const fq_step *step, const float *w, const float *u, float *g);
-    /* Fill in the hook for activations; false: leaves them alone in this step. `u` are the weights that the
-     * network sees, `w` the latent vector, whose ranges it may update, g [n_trainable] takes the gradient of
-     * learned activation steps. NULL: none. */
-    bool (*site_hook)(const fq_bound *bound, const fq_step *step, float *w, float *g, fq_site_hook *out);
+    /* g [n_trainable]: gradient by u -> gradient by w, in place, learned steps included. NULL:
+     * identity. */
+    void (*pull_gradient)(const fq_bound *bound, const fq_step *step, const float *w,
+                          const float *u, float *g);
+    /* Fill in the hook for activations; false: leaves them alone in this step. `u` are the weights
+     * that the network sees, `w` the latent vector, whose ranges it may update, g [n_trainable]
+     * takes the gradient of learned activation steps. NULL: none. */
+    bool (*site_hook)(const fq_bound *bound, const fq_step *step, float *w, float *g,
+                      fq_site_hook *out);
     /* Add the gradient of the penalty to g, return its value. NULL: none. */
     double (*penalty)(const fq_bound *bound, const float *w, float *g);
 };
 
 extern const fq_robustness *const fq_robustnesses[]; /* NULL-terminated: kure apqn qat mqat */
-const fq_robustness *fq_robustness_find(const char *name);
+const fq_robustness              *fq_robustness_find(const char *name);
 
 /* ---- which tensors, at which width (docs/methods.md, "Layer policies") ---- */
-typedef enum fq_layer_policy { FQ_LAYERS_ALL, FQ_LAYERS_FIRST_LAST_8, FQ_LAYERS_FIRST_LAST_FLOAT } fq_layer_policy;
+typedef enum fq_layer_policy {
+    FQ_LAYERS_ALL,
+    FQ_LAYERS_FIRST_LAST_8,
+    FQ_LAYERS_FIRST_LAST_FLOAT
+} fq_layer_policy;
 extern const char *const fq_layer_policy_names[]; /* all first_last_8 first_last_float */
 /* Width of FQ_WEIGHT tensor number `index` of `n` when the rest is at `bits`. */
 int fq_policy_weight_bits(fq_layer_policy policy, size_t index, size_t n, int bits);
-/* Width of the activations at site `index`: first_last_8 keeps the network's input and the last layer's at 8. */
+/* Width of the activations at site `index`: first_last_8 keeps the network's input and the last
+ * layer's at 8. */
 int fq_policy_site_bits(fq_layer_policy policy, size_t index, size_t n, int bits);
 
 #endif

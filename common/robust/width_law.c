@@ -1,7 +1,6 @@
 /* Bit-widths drawn in training. */
 #include "robust/robust_impl.h"
 
-
 static bool contains(const fq_ints *set, int64_t value) {
     for (size_t i = 0; i < set->n; i++)
         if (set->v[i] == value)
@@ -18,7 +17,7 @@ static double chance(const fq_width_law *law, size_t i) {
 
 int fq_width_draw(const fq_width_law *law, const fq_ints *capability, fq_rng *rng) {
     const bool restricted = capability != NULL && capability->n > 0;
-    double p[FQ_LIST_LENGTH], total = 0.0;
+    double     p[FQ_LIST_LENGTH], total = 0.0;
     for (size_t i = 0; i < law->bits->n; i++) {
         p[i] = restricted && !contains(capability, law->bits->v[i]) ? 0.0 : chance(law, i);
         total += p[i];

@@ -4,7 +4,11 @@
 #include <string.h>
 
 const fq_aggregator *const fq_aggregators[] = {
-    &fq_aggregator_mean, &fq_aggregator_clipped_mean, &fq_aggregator_median, &fq_aggregator_trimmed_mean, NULL,
+    &fq_aggregator_mean,
+    &fq_aggregator_clipped_mean,
+    &fq_aggregator_median,
+    &fq_aggregator_trimmed_mean,
+    NULL,
 };
 
 const fq_aggregator *fq_aggregator_find(const char *name) {

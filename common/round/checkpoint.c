@@ -1,19 +1,19 @@
-/* checkpoint.fq: magic, version, settings hash, round, weights, server vectors, clients' states, note, CRC-32
- * of all before it. Little-endian. Described in docs/model-format.md. */
+/* checkpoint.fq: magic, version, settings hash, round, weights, server vectors, clients' states,
+ * note, CRC-32 of all before it. Little-endian. Described in docs/model-format.md. */
+#include "base/file.h"
+#include "base/hash.h"
+#include "round/round_impl.h"
+
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/file.h"
-#include "base/hash.h"
-#include "round/round_impl.h"
-
 static const unsigned char MAGIC[8] = {'F', 'Q', 'C', 'H', 'E', 'C', 'K', '\n'};
 enum { VERSION = 1 };
 
-fq_status fq_checkpoint_encode(const fq_server *server, const char *settings_hash, const fq_client_states *states,
-                               const char *note, fq_buffer *out) {
+fq_status fq_checkpoint_encode(const fq_server *server, const char *settings_hash,
+                               const fq_client_states *states, const char *note, fq_buffer *out) {
     fq_put_bytes(out, MAGIC, sizeof MAGIC);
     fq_put_u32(out, VERSION);
     fq_put_text(out, settings_hash);
@@ -53,7 +53,8 @@ static fq_status check_head(fq_cbytes bytes, fq_reader *reader, const char *sett
         return fq_fail(FQ_EPROTO, "not a checkpoint");
     uint32_t version = fq_get_u32(reader);
     if (version != VERSION)
-        return fq_fail(FQ_EPROTO, "a checkpoint of version %" PRIu32 "; this program reads %d", version, VERSION);
+        return fq_fail(FQ_EPROTO, "a checkpoint of version %" PRIu32 "; this program reads %d",
+                       version, VERSION);
     if (bytes.size < sizeof MAGIC + 8)
         return fq_fail(FQ_EPROTO, "the checkpoint is cut short");
     fq_reader tail = fq_reader_of((fq_cbytes){bytes.data + bytes.size - 4, 4});
@@ -62,7 +63,8 @@ static fq_status check_head(fq_cbytes bytes, fq_reader *reader, const char *sett
     char hash[FQ_HASH_TEXT];
     fq_get_text(reader, hash, sizeof hash);
     if (reader->failed || strcmp(hash, settings_hash) != 0)
-        return fq_fail(FQ_ESTALE, "the checkpoint is of other settings (%.12s..., these are %.12s...)", hash,
+        return fq_fail(FQ_ESTALE,
+                       "the checkpoint is of other settings (%.12s..., these are %.12s...)", hash,
                        settings_hash);
     return FQ_OK;
 }
@@ -88,9 +90,10 @@ fq_status fq_checkpoint_decode(fq_cbytes bytes, fq_server *server, const char *s
     uint32_t round = fq_get_u32(&reader);
     uint64_t size = fq_get_u64(&reader), n_vectors = fq_get_u64(&reader);
     if (reader.failed || size != server->size || n_vectors != server->n_vectors)
-        return fq_fail(FQ_EPROTO, "the checkpoint has %" PRIu64 " values and %" PRIu64
-                       " server vectors; the experiment has %zu and %zu", size, n_vectors, server->size,
-                       server->n_vectors);
+        return fq_fail(FQ_EPROTO,
+                       "the checkpoint has %" PRIu64 " values and %" PRIu64
+                       " server vectors; the experiment has %zu and %zu",
+                       size, n_vectors, server->size, server->n_vectors);
     size_t           count = (1 + server->n_vectors) * server->size;
     float           *values = malloc((count == 0 ? 1 : count) * sizeof *values);
     fq_client_states fresh = {.vectors = states->vectors, .clients = states->clients};
@@ -100,8 +103,10 @@ fq_status fq_checkpoint_decode(fq_cbytes bytes, fq_server *server, const char *s
         return fq_fail(FQ_ENOMEM, "no memory for a checkpoint of %zu values", count);
     fq_get_floats(&reader, values, count);
     uint64_t vectors = fq_get_u64(&reader), present = fq_get_u64(&reader);
-    if (reader.failed || vectors != states->vectors || present > (vectors == 0 ? 0 : states->clients))
-        FQ_GO(status, fq_fail(FQ_EPROTO, "the checkpoint's client states do not fit the experiment"));
+    if (reader.failed || vectors != states->vectors ||
+        present > (vectors == 0 ? 0 : states->clients))
+        FQ_GO(status,
+              fq_fail(FQ_EPROTO, "the checkpoint's client states do not fit the experiment"));
     FQ_GO(status, check_floats(values, count, "weights"));
     if (vectors > 0) {
         fresh.state = calloc(states->clients, sizeof *fresh.state);
@@ -116,7 +121,8 @@ fq_status fq_checkpoint_decode(fq_cbytes bytes, fq_server *server, const char *s
 
     server->round = round;
     memcpy(server->w, values, server->size * sizeof *values);
-    memcpy(server->vectors, values + server->size, server->n_vectors * server->size * sizeof *values);
+    memcpy(server->vectors, values + server->size,
+           server->n_vectors * server->size * sizeof *values);
     for (uint64_t k = 0; vectors > 0 && k < states->clients; k++) {
         free(states->state[k]);
         states->state[k] = fresh.state[k];

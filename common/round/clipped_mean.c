@@ -5,8 +5,13 @@ typedef struct clipped_config {
 } clipped_config;
 
 static const fq_key keys[] = {
-    {.name = "norm", .type = FQ_TYPE_REAL, .offset = offsetof(clipped_config, norm), .fallback = "10",
-     .min = 1e-9, .max = 1e9, .help = "2-norm to which a longer update is scaled down."},
+    {.name = "norm",
+     .type = FQ_TYPE_REAL,
+     .offset = offsetof(clipped_config, norm),
+     .fallback = "10",
+     .min = 1e-9,
+     .max = 1e9,
+     .help = "2-norm to which a longer update is scaled down."},
     {0},
 };
 

@@ -1,8 +1,8 @@
-#include <inttypes.h>
-#include <stdlib.h>
-
 #include "base/rng.h"
 #include "round/round.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
 
 static uint64_t below(fq_rng *rng, uint64_t n) {
     if (n <= UINT32_MAX)
@@ -14,7 +14,8 @@ static uint64_t below(fq_rng *rng, uint64_t n) {
     return draw % n;
 }
 
-/* Floyd's algorithm (Bentley and Floyd 1987): m draws, whatever n is. A bitmap remembers who is in. */
+/* Floyd's algorithm (Bentley and Floyd 1987): m draws, whatever n is. A bitmap remembers who is in.
+ */
 fq_status fq_cohort_sample(uint64_t seed, uint32_t round, uint64_t n, size_t m, uint64_t *out) {
     if (m > n)
         return fq_fail(FQ_EINVAL, "a cohort of %zu from %" PRIu64 " clients is impossible", m, n);

@@ -9,13 +9,15 @@ fq_status fq_exact_shift(double max_value, uint64_t max_weight, int *shift) {
     *shift = 62 - used;
     if (!(max_value > 0.0) || max_weight == 0 || *shift < 16)
         return fq_fail(FQ_EINVAL,
-                       "values up to %g with a total weight up to %llu leave %d bits after the point in an exact sum; "
+                       "values up to %g with a total weight up to %llu leave %d bits after the "
+                       "point in an exact sum; "
                        "at least 16 are needed",
                        max_value, (unsigned long long)max_weight, *shift);
     return FQ_OK;
 }
 
-void fq_exact_add(int64_t *sum, const float *x, size_t n, uint64_t weight, double factor, int shift) {
+void fq_exact_add(int64_t *sum, const float *x, size_t n, uint64_t weight, double factor,
+                  int shift) {
     const double scale = ldexp((double)weight * factor, shift);
     for (size_t i = 0; i < n; i++)
         sum[i] += (int64_t)llrint((double)x[i] * scale);

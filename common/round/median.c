@@ -1,9 +1,9 @@
 #include "round/aggregator_impl.h"
 
-/* Each coordinate's median; with an even number of updates, the mean of the two in the middle. Examples do
- * not weigh: a weight is a number that a client claims. */
-static void combine(const void *config, const float *const *x, size_t n, size_t begin, size_t end, float *column,
-                    float *out) {
+/* Each coordinate's median; with an even number of updates, the mean of the two in the middle.
+ * Examples do not weigh: a weight is a number that a client claims. */
+static void combine(const void *config, const float *const *x, size_t n, size_t begin, size_t end,
+                    float *column, float *out) {
     (void)config;
     for (size_t i = begin; i < end; i++) {
         for (size_t k = 0; k < n; k++)

@@ -1,13 +1,13 @@
 #include "round/round.h"
 
+#include "math/kernels.h"
+#include "round/exact_sum.h"
+#include "round/round_impl.h"
+
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include "math/kernels.h"
-#include "round/exact_sum.h"
-#include "round/round_impl.h"
 
 enum { COMBINE_RANGE = 8192 }; /* coordinates of one task when updates are combined */
 /* The server's own rounding stream: no client has this id. */
@@ -24,19 +24,22 @@ static size_t coding_bytes(const fq_coding *coding, size_t size, size_t n_blocks
     return fq_quantize_arena_bytes(coding->quantizer, coding->bits, coding->zstd, size, n_blocks);
 }
 
-size_t fq_server_bytes(const fq_model *model, const fq_recipe *recipe, const fq_server_settings *settings,
-                       size_t workers) {
+size_t fq_server_bytes(const fq_model *model, const fq_recipe *recipe,
+                       const fq_server_settings *settings, size_t workers) {
     const fq_algorithm *algorithm = recipe->algorithm;
-    size_t vector = fq_model_size(model) * sizeof(float);
+    size_t              vector = fq_model_size(model) * sizeof(float);
     if (settings->cohort > fq_model_size(model)) /* see scratch_values */
         workers += workers * settings->cohort / fq_model_size(model);
-    /* w, its copy and the copy of the server's vectors, what clients decode, mean and extra, scratch */
+    /* w, its copy and the copy of the server's vectors, what clients decode, mean and extra,
+     * scratch */
     size_t n = 2 + 2 * algorithm->n_server + 1 + algorithm->n_down + 2 + workers * algorithm->n_up;
     n += 2 * algorithm->n_up; /* 64-bit sums */
     if (settings->aggregator->keeps)
         n += settings->cohort;
     size_t blocks = fq_model_tensor_count(model);
-    return n * vector + (1 + algorithm->n_down) * coding_bytes(&settings->download, fq_model_size(model), blocks) +
+    return n * vector +
+           (1 + algorithm->n_down) *
+               coding_bytes(&settings->download, fq_model_size(model), blocks) +
            workers * coding_bytes(&recipe->upload, fq_model_size(model), blocks);
 }
 
@@ -83,20 +86,23 @@ fq_status fq_server_create(fq_server **out, const fq_model *model, const fq_reci
     }
     there &= (server->arenas = calloc(workers, sizeof *server->arenas)) != NULL;
     there &= (server->decoded = calloc(workers, sizeof *server->decoded)) != NULL;
-    fq_status status = there ? FQ_OK : fq_fail(FQ_ENOMEM, "no memory for a server of %zu values", size);
+    fq_status status =
+        there ? FQ_OK : fq_fail(FQ_ENOMEM, "no memory for a server of %zu values", size);
     if (status == FQ_OK)
         status = fq_blocks_of_model(model, recipe->upload.block, &server->upload_blocks);
     if (status == FQ_OK)
         status = fq_blocks_of_model(model, settings->download.block, &server->download_blocks);
     for (size_t i = 0; status == FQ_OK && i < workers; i++) {
-        status = fq_arena_init(&server->arenas[i], coding_bytes(&recipe->upload, size, server->upload_blocks.n));
-        if (status == FQ_OK && (server->decoded[i] = new_vectors(1, scratch_values(server))) == NULL)
+        status = fq_arena_init(&server->arenas[i],
+                               coding_bytes(&recipe->upload, size, server->upload_blocks.n));
+        if (status == FQ_OK &&
+            (server->decoded[i] = new_vectors(1, scratch_values(server))) == NULL)
             status = fq_fail(FQ_ENOMEM, "no memory to decode updates");
     }
     if (status == FQ_OK)
         status = fq_arena_init(&server->download_arena,
-                               (1 + algorithm->n_down) *
-                                   coding_bytes(&settings->download, size, server->download_blocks.n));
+                               (1 + algorithm->n_down) * coding_bytes(&settings->download, size,
+                                                                      server->download_blocks.n));
     if (status == FQ_OK)
         fq_recipe_init(recipe, model, seed, server->w);
     else
@@ -159,24 +165,29 @@ static fq_status encode_download(fq_server *server) {
     fq_arena_reset(&server->download_arena);
     for (size_t v = 0; v < 1 + server->recipe->algorithm->n_down; v++) {
         const float *x = v == 0 ? server->w : server->vectors + (v - 1) * server->size;
-        fq_rng rng = fq_rng_stream(server->seed, FQ_RNG_ROUNDING, server->round, SERVER_ID, 0, (uint32_t)v);
-        FQ_TRY(fq_quantize(download->quantizer, download->bits, download->zstd, x, server->download_blocks, &rng,
-                           &server->download_arena, &server->download[v]));
+        fq_rng       rng =
+            fq_rng_stream(server->seed, FQ_RNG_ROUNDING, server->round, SERVER_ID, 0, (uint32_t)v);
+        FQ_TRY(fq_quantize(download->quantizer, download->bits, download->zstd, x,
+                           server->download_blocks, &rng, &server->download_arena,
+                           &server->download[v]));
         FQ_TRY(fq_dequantize(&server->download[v], server->download_blocks, &server->download_arena,
                              server->sent + v * server->size));
     }
     return FQ_OK;
 }
 
-fq_status fq_round_open(fq_server *server, const uint64_t *cohort, size_t n, uint64_t max_weight, fq_plan *plan) {
+fq_status fq_round_open(fq_server *server, const uint64_t *cohort, size_t n, uint64_t max_weight,
+                        fq_plan *plan) {
     if (server->open)
         return fq_fail(FQ_ESTATE, "round %" PRIu32 " is still open", server->round);
     if (n == 0 || n > server->settings->cohort)
-        return fq_fail(FQ_EINVAL, "a cohort of %zu clients; 1 to %zu are possible", n, server->settings->cohort);
+        return fq_fail(FQ_EINVAL, "a cohort of %zu clients; 1 to %zu are possible", n,
+                       server->settings->cohort);
     if (server->settings->equal_weights)
         max_weight = n;
     /* The second vectors are weighed 1 each, so the bound must hold for them too. */
-    FQ_TRY(fq_exact_shift(server->settings->limits.max_value, max_weight < n ? n : max_weight, &server->shift));
+    FQ_TRY(fq_exact_shift(server->settings->limits.max_value, max_weight < n ? n : max_weight,
+                          &server->shift));
     FQ_TRY(encode_download(server));
     memcpy(server->cohort, cohort, n * sizeof *cohort);
     memset(server->answers, 0, n * sizeof *server->answers);
@@ -186,13 +197,15 @@ fq_status fq_round_open(fq_server *server, const uint64_t *cohort, size_t n, uin
     server->n_cohort = n;
     server->tally = (fq_tally){.max_weight = max_weight};
     server->open = true;
-    *plan = (fq_plan){.recipe = server->recipe,
-                      .model = server->model,
-                      .seed = server->seed,
-                      .round = server->round,
-                      .rate = server->recipe->rate * pow(server->recipe->rate_decay, server->round),
-                      .w = server->sent,
-                      .server_vectors = server->recipe->algorithm->n_down == 0 ? NULL : server->sent + server->size};
+    *plan =
+        (fq_plan){.recipe = server->recipe,
+                  .model = server->model,
+                  .seed = server->seed,
+                  .round = server->round,
+                  .rate = server->recipe->rate * pow(server->recipe->rate_decay, server->round),
+                  .w = server->sent,
+                  .server_vectors =
+                      server->recipe->algorithm->n_down == 0 ? NULL : server->sent + server->size};
     return FQ_OK;
 }
 
@@ -224,10 +237,12 @@ static fq_status check_values(const fq_update *update, const float *x, size_t n,
         return FQ_OK;
     for (size_t i = 0; i < n; i++)
         if (!isfinite(x[i]))
-            return fq_fail(FQ_ENONFINITE, "client %" PRIu64 ": the update has values that are not finite",
+            return fq_fail(FQ_ENONFINITE,
+                           "client %" PRIu64 ": the update has values that are not finite",
                            update->client);
     fq_kernels_get()->min_max(n, x, &low, &high);
-    return fq_fail(FQ_ELIMIT, "client %" PRIu64 ": the update has values from %g to %g; at most %g is allowed",
+    return fq_fail(FQ_ELIMIT,
+                   "client %" PRIu64 ": the update has values from %g to %g; at most %g is allowed",
                    update->client, (double)low, (double)high, limit);
 }
 
@@ -235,25 +250,33 @@ static fq_status check_values(const fq_update *update, const float *x, size_t n,
 static fq_status check_envelope(const fq_server *server, const fq_update *update, size_t *member) {
     const fq_recipe *recipe = server->recipe;
     if (!server->open || update->round != server->round)
-        return fq_fail(FQ_ESTALE, "client %" PRIu64 ": an update of round %" PRIu32 " in round %" PRIu32,
+        return fq_fail(FQ_ESTALE,
+                       "client %" PRIu64 ": an update of round %" PRIu32 " in round %" PRIu32,
                        update->client, update->round, server->round);
     *member = find_member(server, update->client);
     if (*member == server->n_cohort)
-        return fq_fail(FQ_EINVAL, "client %" PRIu64 " was not asked in round %" PRIu32, update->client,
-                       server->round);
+        return fq_fail(FQ_EINVAL, "client %" PRIu64 " was not asked in round %" PRIu32,
+                       update->client, server->round);
     if (update->n_vectors != recipe->algorithm->n_up)
-        return fq_fail(FQ_EPROTO, "client %" PRIu64 ": %zu vectors in an update; %s has %zu", update->client,
-                       update->n_vectors, recipe->algorithm->name, recipe->algorithm->n_up);
+        return fq_fail(FQ_EPROTO, "client %" PRIu64 ": %zu vectors in an update; %s has %zu",
+                       update->client, update->n_vectors, recipe->algorithm->name,
+                       recipe->algorithm->n_up);
     if (update->n_examples == 0 || update->n_examples > server->settings->limits.max_examples)
-        return fq_fail(FQ_ELIMIT, "client %" PRIu64 " claims %" PRIu64 " examples; 1 to %" PRIu64 " are allowed",
+        return fq_fail(FQ_ELIMIT,
+                       "client %" PRIu64 " claims %" PRIu64 " examples; 1 to %" PRIu64
+                       " are allowed",
                        update->client, update->n_examples, server->settings->limits.max_examples);
     if (!isfinite(update->loss) || !isfinite(update->drift))
-        return fq_fail(FQ_ENONFINITE, "client %" PRIu64 ": loss or drift is not finite", update->client);
+        return fq_fail(FQ_ENONFINITE, "client %" PRIu64 ": loss or drift is not finite",
+                       update->client);
     for (size_t v = 0; v < update->n_vectors; v++)
-        if (update->vectors[v].quantizer != recipe->upload.quantizer || update->vectors[v].bits != recipe->upload.bits)
-            return fq_fail(FQ_EPROTO, "client %" PRIu64 ": an update in %s at %u bits; %s at %u was agreed",
-                           update->client, update->vectors[v].quantizer->name, (unsigned)update->vectors[v].bits,
-                           recipe->upload.quantizer->name, (unsigned)recipe->upload.bits);
+        if (update->vectors[v].quantizer != recipe->upload.quantizer ||
+            update->vectors[v].bits != recipe->upload.bits)
+            return fq_fail(FQ_EPROTO,
+                           "client %" PRIu64 ": an update in %s at %u bits; %s at %u was agreed",
+                           update->client, update->vectors[v].quantizer->name,
+                           (unsigned)update->vectors[v].bits, recipe->upload.quantizer->name,
+                           (unsigned)recipe->upload.bits);
     return FQ_OK;
 }
 
@@ -264,18 +287,19 @@ static fq_status add(fq_server *server, size_t member, const fq_update *update, 
     fq_tally                 *tally = &server->tally;
     uint64_t                  weight = settings->equal_weights ? 1 : update->n_examples;
     if (answer->accepted)
-        return fq_fail(FQ_ESTATE, "client %" PRIu64 " has already answered in round %" PRIu32, update->client,
-                       server->round);
+        return fq_fail(FQ_ESTATE, "client %" PRIu64 " has already answered in round %" PRIu32,
+                       update->client, server->round);
     if (weight > tally->max_weight - tally->weight)
-        return fq_fail(FQ_ELIMIT, "client %" PRIu64 ": %" PRIu64 " examples more than the round's %" PRIu64,
-                       update->client, weight - (tally->max_weight - tally->weight), tally->max_weight);
+        return fq_fail(
+            FQ_ELIMIT, "client %" PRIu64 ": %" PRIu64 " examples more than the round's %" PRIu64,
+            update->client, weight - (tally->max_weight - tally->weight), tally->max_weight);
     if (settings->aggregator->keeps) {
         memcpy(server->kept[tally->n_accepted], x, server->size * sizeof *x);
     } else {
         double factor = 1.0;
         if (settings->aggregator->factor != NULL)
-            factor = settings->aggregator->factor(&settings->aggregator_config,
-                                                  sqrt(fq_kernels_get()->sum_squares(server->size, x)));
+            factor = settings->aggregator->factor(
+                &settings->aggregator_config, sqrt(fq_kernels_get()->sum_squares(server->size, x)));
         fq_exact_add(server->sums[0], x, server->size, weight, factor, server->shift);
     }
     for (size_t v = 1; v < update->n_vectors; v++)
@@ -293,9 +317,11 @@ fq_status fq_round_accept(fq_server *server, size_t worker, const fq_update *upd
     fq_status status = check_envelope(server, update, &member);
     fq_arena_reset(arena);
     for (size_t v = 0; status == FQ_OK && v < update->n_vectors; v++) {
-        status = fq_dequantize(&update->vectors[v], server->upload_blocks, arena, x + v * server->size);
+        status =
+            fq_dequantize(&update->vectors[v], server->upload_blocks, arena, x + v * server->size);
         if (status == FQ_OK)
-            status = check_values(update, x + v * server->size, server->size, server->settings->limits.max_value);
+            status = check_values(update, x + v * server->size, server->size,
+                                  server->settings->limits.max_value);
     }
     pthread_mutex_lock(&server->mutex);
     if (status == FQ_OK)
@@ -315,21 +341,24 @@ static fq_status combine_range(void *context, size_t task, size_t worker) {
     const combine_job        *job = context;
     fq_server                *server = job->server;
     const fq_server_settings *settings = server->settings;
-    size_t begin = task * COMBINE_RANGE, end = begin + COMBINE_RANGE;
+    size_t                    begin = task * COMBINE_RANGE, end = begin + COMBINE_RANGE;
     if (end > server->size)
         end = server->size;
     if (!settings->aggregator->keeps)
         fq_exact_mean(server->sums[0] + begin, end - begin, server->tally.weight, server->shift,
                       server->mean + begin);
     else
-        settings->aggregator->combine(&settings->aggregator_config, (const float *const *)server->kept, job->n, begin,
-                                      end, server->decoded[worker], server->mean);
+        settings->aggregator->combine(&settings->aggregator_config,
+                                      (const float *const *)server->kept, job->n, begin, end,
+                                      server->decoded[worker], server->mean);
     if (server->sums[1] != NULL)
-        fq_exact_mean(server->sums[1] + begin, end - begin, job->n, server->shift, server->extra + begin);
+        fq_exact_mean(server->sums[1] + begin, end - begin, job->n, server->shift,
+                      server->extra + begin);
     return FQ_OK;
 }
 
-/* Figures of the round, from the answers in the order of the cohort, so that they too are repeatable. */
+/* Figures of the round, from the answers in the order of the cohort, so that they too are
+ * repeatable. */
 static void summarize(const fq_server *server, fq_round_summary *summary) {
     double   loss = 0.0, drift = 0.0;
     uint64_t examples = 0;
@@ -352,9 +381,11 @@ static void summarize(const fq_server *server, fq_round_summary *summary) {
 
 static fq_status take_step(fq_server *server, fq_pool *pool, fq_round_summary *summary) {
     combine_job job = {server, server->tally.n_accepted};
-    FQ_TRY(fq_pool_for(pool, (server->size + COMBINE_RANGE - 1) / COMBINE_RANGE, combine_range, &job));
+    FQ_TRY(
+        fq_pool_for(pool, (server->size + COMBINE_RANGE - 1) / COMBINE_RANGE, combine_range, &job));
     memcpy(server->old_w, server->w, server->size * sizeof *server->w);
-    memcpy(server->old_vectors, server->vectors, server->n_vectors * server->size * sizeof *server->vectors);
+    memcpy(server->old_vectors, server->vectors,
+           server->n_vectors * server->size * sizeof *server->vectors);
     const fq_algo_server algo = {.config = &server->recipe->algorithm_config,
                                  .size = server->size,
                                  .n_trainable = fq_model_trainable(server->model),
@@ -372,8 +403,10 @@ static fq_status take_step(fq_server *server, fq_pool *pool, fq_round_summary *s
     }
     if (!isfinite(change)) {
         memcpy(server->w, server->old_w, server->size * sizeof *server->w);
-        memcpy(server->vectors, server->old_vectors, server->n_vectors * server->size * sizeof *server->vectors);
-        return fq_fail(FQ_ENONFINITE, "round %" PRIu32 ": the step of %s gives weights that are not finite",
+        memcpy(server->vectors, server->old_vectors,
+               server->n_vectors * server->size * sizeof *server->vectors);
+        return fq_fail(FQ_ENONFINITE,
+                       "round %" PRIu32 ": the step of %s gives weights that are not finite",
                        server->round + 1, server->recipe->algorithm->name);
     }
     summary->update_norm = sqrt(change);

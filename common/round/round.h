@@ -18,69 +18,76 @@ typedef struct fq_server_settings {
     bool                 equal_weights; /* weigh each client 1 instead of by its examples */
     fq_coding            download;
     fq_limits            limits;
-    uint64_t             min_clients;   /* fewer accepted updates leave the model as it is */
-    size_t               cohort;        /* clients a round, at most */
-    uint64_t             clients;       /* in all */
+    uint64_t             min_clients; /* fewer accepted updates leave the model as it is */
+    size_t               cohort;      /* clients a round, at most */
+    uint64_t             clients;     /* in all */
 } fq_server_settings;
 
 typedef struct fq_round_summary {
     size_t   n_asked, n_accepted, n_refused;
-    uint64_t weight;           /* examples of the accepted updates */
-    double   loss, drift;      /* means over accepted updates: loss by examples, drift plain */
-    double   update_norm;      /* 2-norm of the change of the weights */
-    bool     applied;          /* false: too few updates, nothing changed */
+    uint64_t weight;      /* examples of the accepted updates */
+    double   loss, drift; /* means over accepted updates: loss by examples, drift plain */
+    double   update_norm; /* 2-norm of the change of the weights */
+    bool     applied;     /* false: too few updates, nothing changed */
 } fq_round_summary;
 
 typedef struct fq_server fq_server;
 
-/* The state before round 0. `recipe`, `model` and `settings` are borrowed. `workers`: threads that may
- * accept at once. */
-FQ_MUST_CHECK fq_status fq_server_create(fq_server **server, const fq_model *model, const fq_recipe *recipe,
-                                         const fq_server_settings *settings, uint64_t seed, size_t workers);
+/* The state before round 0. `recipe`, `model` and `settings` are borrowed. `workers`: threads that
+ * may accept at once. */
+FQ_MUST_CHECK fq_status fq_server_create(fq_server **server, const fq_model *model,
+                                         const fq_recipe          *recipe,
+                                         const fq_server_settings *settings, uint64_t seed,
+                                         size_t workers);
 void                    fq_server_destroy(fq_server **server);
 size_t                  fq_server_bytes(const fq_model *model, const fq_recipe *recipe,
                                         const fq_server_settings *settings, size_t workers);
 
-uint32_t     fq_server_round(const fq_server *server);    /* rounds closed so far */
-const float *fq_server_weights(const fq_server *server);  /* [P] */
+uint32_t     fq_server_round(const fq_server *server);   /* rounds closed so far */
+const float *fq_server_weights(const fq_server *server); /* [P] */
 /* Start from these weights instead (a pretrained model); before the first round only. */
 FQ_MUST_CHECK fq_status fq_server_set_weights(fq_server *server, const float *w);
 
-/* Ask `cohort` [n] (ascending client ids); `max_weight` bounds the sum of their examples. The plan points
- * into the server and is valid until close. */
-FQ_MUST_CHECK fq_status fq_round_open(fq_server *server, const uint64_t *cohort, size_t n, uint64_t max_weight,
-                                      fq_plan *plan);
+/* Ask `cohort` [n] (ascending client ids); `max_weight` bounds the sum of their examples. The plan
+ * points into the server and is valid until close. */
+FQ_MUST_CHECK fq_status fq_round_open(fq_server *server, const uint64_t *cohort, size_t n,
+                                      uint64_t max_weight, fq_plan *plan);
 /* The model as it travels in the open round: [0] the weights, then the n - 1 server vectors. */
 const fq_packed *fq_round_download(const fq_server *server, size_t *n);
-/* Take one update, or refuse it with a status and a text: FQ_ESTALE not of this round; FQ_EINVAL not of this
- * cohort; FQ_ESTATE a second one from this client; FQ_ELIMIT too many examples or too large a value;
- * FQ_ENONFINITE; FQ_EPROTO does not decode. A refused update leaves no trace. Thread-safe; `worker` names
- * the caller's scratch. */
+/* Take one update, or refuse it with a status and a text: FQ_ESTALE not of this round; FQ_EINVAL
+ * not of this cohort; FQ_ESTATE a second one from this client; FQ_ELIMIT too many examples or too
+ * large a value; FQ_ENONFINITE; FQ_EPROTO does not decode. A refused update leaves no trace.
+ * Thread-safe; `worker` names the caller's scratch. */
 FQ_MUST_CHECK fq_status fq_round_accept(fq_server *server, size_t worker, const fq_update *update);
-/* Combine, take the server's step, and count the round as done. FQ_ENONFINITE: the step gives weights that
- * are not finite; the state is then as before the round. */
+/* Combine, take the server's step, and count the round as done. FQ_ENONFINITE: the step gives
+ * weights that are not finite; the state is then as before the round. */
 FQ_MUST_CHECK fq_status fq_round_close(fq_server *server, fq_pool *pool, fq_round_summary *summary);
 
 /* ---- cohort: who is asked (a function of seed and round) ---- */
 /* m different clients of n, uniformly, ascending -> out [m]; m <= n. */
-FQ_MUST_CHECK fq_status fq_cohort_sample(uint64_t seed, uint32_t round, uint64_t n, size_t m, uint64_t *out);
+FQ_MUST_CHECK fq_status fq_cohort_sample(uint64_t seed, uint32_t round, uint64_t n, size_t m,
+                                         uint64_t *out);
 
 /* ---- checkpoint: the state between rounds ---- */
-/* Clients' persistent vectors travel with the server's state, so that a simulation resumes exactly. */
+/* Clients' persistent vectors travel with the server's state, so that a simulation resumes exactly.
+ */
 typedef struct fq_client_states {
-    size_t  vectors;   /* per client, of P values each; 0: clients have no state */
-    float **state;     /* [clients], NULL for those that never took part; heap memory each */
+    size_t   vectors; /* per client, of P values each; 0: clients have no state */
+    float  **state;   /* [clients], NULL for those that never took part; heap memory each */
     uint64_t clients;
 } fq_client_states;
 
-/* Free-form text of the program (progress of early stopping, say) that must survive with the rounds. */
+/* Free-form text of the program (progress of early stopping, say) that must survive with the
+ * rounds. */
 enum { FQ_NOTE_BYTES = 1024 };
 
 FQ_MUST_CHECK fq_status fq_checkpoint_encode(const fq_server *server, const char *settings_hash,
-                                             const fq_client_states *states, const char *note, fq_buffer *out);
-/* Into a server made from the same settings. FQ_ESTALE: of other settings; FQ_EPROTO: damaged or of another
- * version. Nothing is changed on failure. */
-FQ_MUST_CHECK fq_status fq_checkpoint_decode(fq_cbytes bytes, fq_server *server, const char *settings_hash,
-                                             fq_client_states *states, char note[FQ_NOTE_BYTES]);
+                                             const fq_client_states *states, const char *note,
+                                             fq_buffer *out);
+/* Into a server made from the same settings. FQ_ESTALE: of other settings; FQ_EPROTO: damaged or of
+ * another version. Nothing is changed on failure. */
+FQ_MUST_CHECK fq_status fq_checkpoint_decode(fq_cbytes bytes, fq_server *server,
+                                             const char *settings_hash, fq_client_states *states,
+                                             char note[FQ_NOTE_BYTES]);
 
 #endif

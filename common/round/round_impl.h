@@ -2,9 +2,9 @@
 #ifndef FQ_ROUND_ROUND_IMPL_H
 #define FQ_ROUND_ROUND_IMPL_H
 
-#include <pthread.h>
-
 #include "round/round.h"
+
+#include <pthread.h>
 
 /* What has been accepted so far, under the mutex. */
 typedef struct fq_tally {
@@ -28,25 +28,25 @@ struct fq_server {
     float                    *w;               /* [P] */
     float                    *vectors;         /* [n_server * P] */
     /* the open round */
-    bool       open;
-    uint64_t  *cohort;      /* [settings->cohort] ascending */
-    fq_answer *answers;     /* [settings->cohort] */
-    size_t     n_cohort;
-    int        shift;
-    int64_t   *sums[FQ_MAX_VECTORS]; /* [P] each; [0] is NULL if the aggregator keeps */
-    float    **kept;        /* [settings->cohort] of [P], if the aggregator keeps */
-    float     *sent;        /* [(1 + n_down) * P] weights and server vectors as clients decode them */
-    fq_blocks  upload_blocks, download_blocks;
-    fq_arena   download_arena;
-    fq_packed  download[1 + FQ_MAX_VECTORS];
+    bool            open;
+    uint64_t       *cohort;  /* [settings->cohort] ascending */
+    fq_answer      *answers; /* [settings->cohort] */
+    size_t          n_cohort;
+    int             shift;
+    int64_t        *sums[FQ_MAX_VECTORS]; /* [P] each; [0] is NULL if the aggregator keeps */
+    float         **kept;                 /* [settings->cohort] of [P], if the aggregator keeps */
+    float          *sent; /* [(1 + n_down) * P] weights and server vectors as clients decode them */
+    fq_blocks       upload_blocks, download_blocks;
+    fq_arena        download_arena;
+    fq_packed       download[1 + FQ_MAX_VECTORS];
     pthread_mutex_t mutex;
-    fq_tally   tally;
+    fq_tally        tally;
     /* scratch */
-    size_t     workers;
-    fq_arena  *arenas;      /* [workers] */
-    float    **decoded;     /* [workers] of [n_up * P], or of [cohort] if that is more */
-    float     *mean, *extra, *old_w; /* [P] */
-    float     *old_vectors;
+    size_t    workers;
+    fq_arena *arenas;               /* [workers] */
+    float   **decoded;              /* [workers] of [n_up * P], or of [cohort] if that is more */
+    float    *mean, *extra, *old_w; /* [P] */
+    float    *old_vectors;
 };
 
 #endif

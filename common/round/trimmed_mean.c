@@ -6,8 +6,12 @@ typedef struct trimmed_config {
 } trimmed_config;
 
 static const fq_key keys[] = {
-    {.name = "share", .type = FQ_TYPE_REAL, .offset = offsetof(trimmed_config, share), .fallback = "0.1",
-     .max = 0.49, .help = "Share of the updates dropped at each end of every coordinate."},
+    {.name = "share",
+     .type = FQ_TYPE_REAL,
+     .offset = offsetof(trimmed_config, share),
+     .fallback = "0.1",
+     .max = 0.49,
+     .help = "Share of the updates dropped at each end of every coordinate."},
     {0},
 };
 
@@ -19,16 +23,17 @@ static fq_status check(const void *config, size_t cohort) {
     const trimmed_config *c = config;
     if (c->share > 0.0 && trimmed(c, cohort) == 0)
         return fq_fail(FQ_EINVAL,
-                       "aggregate.trimmed_mean.share: %g of %zu clients a round is less than one update; use at least "
+                       "aggregate.trimmed_mean.share: %g of %zu clients a round is less than one "
+                       "update; use at least "
                        "%g, or more clients",
                        c->share, cohort, 1.0 / (double)cohort);
     return FQ_OK;
 }
 
-/* Each coordinate's mean without the floor(share n) smallest and largest values. Sorted first, so the sum
- * does not depend on the order of arrival. */
-static void combine(const void *config, const float *const *x, size_t n, size_t begin, size_t end, float *column,
-                    float *out) {
+/* Each coordinate's mean without the floor(share n) smallest and largest values. Sorted first, so
+ * the sum does not depend on the order of arrival. */
+static void combine(const void *config, const float *const *x, size_t n, size_t begin, size_t end,
+                    float *column, float *out) {
     size_t cut = trimmed(config, n);
     for (size_t i = begin; i < end; i++) {
         for (size_t k = 0; k < n; k++)

@@ -98,17 +98,17 @@ static const char *const statements[N_COMMANDS] = {
 };
 
 struct fq_store {
-    sqlite3 *db;
+    sqlite3      *db;
     sqlite3_stmt *prepared[N_COMMANDS]; /* NULL in a reader */
-    bool writes;
-    char *path;
+    bool          writes;
+    char         *path;
 };
 
 /* ---- errors ---- */
 
 static fq_status fail(const fq_store *store, const char *doing) {
-    int code = sqlite3_extended_errcode(store->db);
-    int system = sqlite3_system_errno(store->db);
+    int       code = sqlite3_extended_errcode(store->db);
+    int       system = sqlite3_system_errno(store->db);
     fq_status status = FQ_EIO;
     switch (code & 0xff) {
     case SQLITE_NOMEM: status = FQ_ENOMEM; break;
@@ -134,7 +134,7 @@ static fq_status execute(fq_store *store, const char *sql, const char *doing) {
 
 static fq_status get_integer(fq_store *store, const char *sql, int64_t *out) {
     sqlite3_stmt *row = NULL;
-    bool found = sqlite3_prepare_v2(store->db, sql, -1, &row, NULL) == SQLITE_OK &&
+    bool          found = sqlite3_prepare_v2(store->db, sql, -1, &row, NULL) == SQLITE_OK &&
                  sqlite3_step(row) == SQLITE_ROW;
     if (found)
         *out = sqlite3_column_int64(row, 0);
@@ -209,25 +209,29 @@ static fq_status prepare(fq_store *store) {
     return FQ_OK;
 }
 
-/* Do the rows belong to a checkpoint after round `keep`? A round is written before its checkpoint. */
+/* Do the rows belong to a checkpoint after round `keep`? A round is written before its checkpoint.
+ */
 static fq_status check_rounds(fq_store *store, uint32_t keep) {
     int64_t last = 0;
     FQ_TRY(get_integer(store, "SELECT coalesce(max(round), 0) FROM round", &last));
     if (last < (int64_t)keep)
         return fq_fail(FQ_ESTALE,
-                       "%s: has rounds up to %" PRId64 ", but the checkpoint beside it is of round %" PRIu32
+                       "%s: has rounds up to %" PRId64
+                       ", but the checkpoint beside it is of round %" PRIu32
                        "; put the database of that run back, or begin again",
                        store->path, last, keep);
     if (keep == 0 && last > 1)
-        return fq_fail(FQ_ESTALE,
-                       "%s: has rounds up to %" PRId64
-                       ", but there is no checkpoint beside it to go on from; put it back, or begin again",
-                       store->path, last);
+        return fq_fail(
+            FQ_ESTALE,
+            "%s: has rounds up to %" PRId64
+            ", but there is no checkpoint beside it to go on from; put it back, or begin again",
+            store->path, last);
     return FQ_OK;
 }
 
 fq_status fq_store_set_durable(fq_store *store, bool durable) {
-    return execute(store, durable ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = NORMAL", "write");
+    return execute(store, durable ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = NORMAL",
+                   "write");
 }
 
 static fq_status set_up(fq_store *store, uint32_t keep_rounds) {
@@ -271,7 +275,7 @@ fq_status fq_store_open_read(fq_store **out, const char *path) {
     if (!fq_file_exists(path))
         return fq_fail(FQ_EIO, "%s: there is no run database here", path);
     fq_status status = create(out, path, SQLITE_OPEN_READONLY);
-    bool empty = false;
+    bool      empty = false;
     /* One transaction from here to close: all that is read belongs to one instant. */
     if (status == FQ_OK)
         status = execute(*out, "BEGIN", "read");
@@ -315,7 +319,7 @@ fq_status fq_store_close(fq_store **slot) {
 /* Binds one value after the other; NaN and infinity become NULL. */
 typedef struct binder {
     sqlite3_stmt *statement;
-    int next;
+    int           next;
 } binder;
 
 static binder bind(fq_store *store, command which) {
@@ -345,7 +349,7 @@ static void put_text(binder *to, const char *text) {
  * be. */
 static fq_status run(fq_store *store, command which) {
     sqlite3_stmt *statement = store->prepared[which];
-    fq_status status = sqlite3_step(statement) == SQLITE_DONE ? FQ_OK : fail(store, "write");
+    fq_status     status = sqlite3_step(statement) == SQLITE_DONE ? FQ_OK : fail(store, "write");
     sqlite3_reset(statement);
     return status;
 }
@@ -427,7 +431,7 @@ static fq_status put_client(fq_store *store, uint32_t round, const fq_client_row
 }
 
 static fq_status put_tensor(fq_store *store, uint32_t round, const fq_tensor_figure *row) {
-    char histogram[HISTOGRAM_TEXT] = "[";
+    char   histogram[HISTOGRAM_TEXT] = "[";
     size_t at = 1;
     for (size_t i = 0; i < HISTOGRAM_BINS; i++)
         at += (size_t)snprintf(histogram + at, sizeof histogram - at, "%s%" PRIu64,
@@ -445,8 +449,9 @@ static fq_status put_tensor(fq_store *store, uint32_t round, const fq_tensor_fig
     return run(store, PUT_TENSOR);
 }
 
-static fq_status put_evaluation(fq_store *store, uint32_t round, const fq_figure *figures, size_t n_figures,
-                                const fq_tensor_figure *tensors, size_t n_tensors) {
+static fq_status put_evaluation(fq_store *store, uint32_t round, const fq_figure *figures,
+                                size_t n_figures, const fq_tensor_figure *tensors,
+                                size_t n_tensors) {
     for (size_t i = 0; i < n_figures; i++)
         FQ_TRY(put_figure(store, round, &figures[i]));
     for (size_t i = 0; i < n_tensors; i++)
@@ -463,8 +468,9 @@ static fq_status end_transaction(fq_store *store, fq_status status) {
     return status;
 }
 
-fq_status fq_store_put_evaluation(fq_store *store, uint32_t round, const fq_figure *figures, size_t n_figures,
-                                  const fq_tensor_figure *tensors, size_t n_tensors) {
+fq_status fq_store_put_evaluation(fq_store *store, uint32_t round, const fq_figure *figures,
+                                  size_t n_figures, const fq_tensor_figure *tensors,
+                                  size_t n_tensors) {
     assert(store->writes);
     FQ_TRY(run(store, BEGIN));
     fq_status status = delete_of_round(store, DELETE_FIGURES, round);
@@ -495,8 +501,8 @@ fq_status fq_store_put_round(fq_store *store, const fq_round_row *round,
  * marks the row as `bad`: the file may come from anywhere. */
 typedef struct columns {
     sqlite3_stmt *row;
-    int next;
-    bool bad;
+    int           next;
+    bool          bad;
 } columns;
 
 static uint64_t get_u64(columns *from) {
@@ -530,7 +536,7 @@ static void get_text(columns *from, char *out, size_t capacity) {
 
 static void get_histogram(columns *from, uint64_t bins[HISTOGRAM_BINS]) {
     const unsigned char *column = sqlite3_column_text(from->row, from->next++);
-    const char *at = column != NULL ? (const char *)column : "";
+    const char          *at = column != NULL ? (const char *)column : "";
     for (size_t i = 0; i < HISTOGRAM_BINS; i++) {
         char *end = NULL;
         bins[i] = 0;
@@ -553,7 +559,7 @@ static fq_status each(fq_store *store, const char *sql, row_reader *read, void *
     if (sqlite3_prepare_v2(store->db, sql, -1, &row, NULL) != SQLITE_OK)
         return fail(store, "read");
     fq_status status = FQ_OK;
-    int step;
+    int       step;
     while ((step = sqlite3_step(row)) == SQLITE_ROW) {
         columns from = {row, 0, false};
         FQ_GO(status, read(&from, visit, context));
@@ -632,7 +638,7 @@ fq_status fq_store_each_round(fq_store *store, fq_round_visit *visit, void *cont
 
 static fq_status read_figure(columns *from, void *visit, void *context) {
     fq_figure row;
-    uint32_t round = get_u32(from);
+    uint32_t  round = get_u32(from);
     row.weight_bits = get_bits(from);
     row.activation_bits = get_bits(from);
     get_text(from, row.rule, sizeof row.rule);
@@ -651,7 +657,7 @@ fq_status fq_store_each_figure(fq_store *store, fq_figure_visit *visit, void *co
 
 static fq_status read_tensor(columns *from, void *visit, void *context) {
     fq_tensor_figure row;
-    uint32_t round = get_u32(from);
+    uint32_t         round = get_u32(from);
     get_text(from, row.name, sizeof row.name);
     row.count = get_u64(from);
     row.kurtosis = get_real(from);
@@ -670,7 +676,7 @@ fq_status fq_store_each_tensor(fq_store *store, fq_tensor_visit *visit, void *co
 
 static fq_status read_client(columns *from, void *visit, void *context) {
     fq_client_row row;
-    uint32_t round = get_u32(from);
+    uint32_t      round = get_u32(from);
     row.client = get_u64(from);
     row.n_examples = get_u64(from);
     row.n_steps = get_u32(from);

@@ -1,34 +1,34 @@
 #include "train/client_turn.h"
 
+#include "math/kernels.h"
+#include "train/sgd.h"
+
 #include <assert.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "math/kernels.h"
-#include "train/sgd.h"
-
 struct fq_worker {
     const fq_model  *model;
     const fq_recipe *recipe;
     fq_arena         arena;
-    size_t           turn_mark;  /* what lies below is kept for the worker's life */
+    size_t           turn_mark; /* what lies below is kept for the worker's life */
     size_t           max_examples, n_decay;
     fq_workspace    *workspace;
     fq_blocks        blocks;
     fq_bound         bound[FQ_MAX_METHODS];
-    uint16_t        *labels;     /* [batch] */
-    uint32_t        *order;      /* [max_examples] */
-    float           *dlogits;    /* [n_classes, lanes] */
-    float           *w;          /* [P] local weights */
-    float           *g;          /* [n_trainable] */
-    float           *velocity;   /* [n_trainable], NULL without momentum */
-    float           *views[FQ_MAX_METHODS]; /* [P] weights as each method shows them; NULL: as it got them */
-    float           *delta;      /* [P] */
-    float           *extra;      /* [P] second vector of the update, or NULL */
-    float           *sent;       /* [P] what the server will decode of a vector, or NULL if no one here cares */
-    float           *state;      /* [vectors * P] the client's new state until the turn has succeeded */
-    uint64_t         passes;
+    uint16_t        *labels;      /* [batch] */
+    uint32_t        *order;       /* [max_examples] */
+    float           *dlogits;     /* [n_classes, lanes] */
+    float           *w;           /* [P] local weights */
+    float           *g;           /* [n_trainable] */
+    float           *velocity;    /* [n_trainable], NULL without momentum */
+    float *views[FQ_MAX_METHODS]; /* [P] weights as each method shows them; NULL: as it got them */
+    float *delta;                 /* [P] */
+    float *extra;                 /* [P] second vector of the update, or NULL */
+    float *sent;  /* [P] what the server will decode of a vector, or NULL if no one here cares */
+    float *state; /* [vectors * P] the client's new state until the turn has succeeded */
+    uint64_t passes;
 };
 
 size_t fq_client_state_vectors(const fq_recipe *recipe) {
@@ -49,34 +49,39 @@ static fq_status lay_out(fq_worker *worker) {
     fq_arena        *arena = &worker->arena;
     size_t           size = fq_model_size(model), trainable = fq_model_trainable(model);
     /* No minibatch is larger than the largest client. */
-    size_t batch = (size_t)recipe->batch < worker->max_examples ? (size_t)recipe->batch : worker->max_examples;
+    size_t batch =
+        (size_t)recipe->batch < worker->max_examples ? (size_t)recipe->batch : worker->max_examples;
     FQ_TRY(fq_workspace_create(&worker->workspace, model, batch, true, wants_sites(recipe), arena));
     worker->labels = FQ_ARENA_NEW(arena, uint16_t, batch);
     worker->order = FQ_ARENA_NEW(arena, uint32_t, worker->max_examples);
-    worker->dlogits = FQ_ARENA_NEW(arena, float, fq_model_network(model)->n_classes * fq_lanes(batch));
+    worker->dlogits =
+        FQ_ARENA_NEW(arena, float, fq_model_network(model)->n_classes *fq_lanes(batch));
     worker->w = FQ_ARENA_NEW(arena, float, size);
     worker->g = FQ_ARENA_NEW(arena, float, trainable);
     worker->velocity = recipe->momentum > 0.0 ? FQ_ARENA_NEW(arena, float, trainable) : NULL;
     for (size_t m = 0; m < recipe->n_methods; m++)
-        worker->views[m] = recipe->methods[m]->view_weights == NULL ? NULL : FQ_ARENA_NEW(arena, float, size);
+        worker->views[m] =
+            recipe->methods[m]->view_weights == NULL ? NULL : FQ_ARENA_NEW(arena, float, size);
     worker->delta = FQ_ARENA_NEW(arena, float, size);
     worker->extra = recipe->algorithm->n_up > 1 ? FQ_ARENA_NEW(arena, float, size) : NULL;
     worker->sent = fq_client_state_vectors(recipe) > 0 ? FQ_ARENA_NEW(arena, float, size) : NULL;
-    worker->state = FQ_ARENA_NEW(arena, float, size * fq_client_state_vectors(recipe));
+    worker->state = FQ_ARENA_NEW(arena, float, size *fq_client_state_vectors(recipe));
     worker->turn_mark = fq_arena_mark(arena);
     /* What a turn takes on top, and gives back. */
     for (size_t m = 0; m < recipe->n_methods; m++)
         if (recipe->methods[m]->begin_turn != NULL)
             recipe->methods[m]->begin_turn(&worker->bound[m], arena);
     const fq_coding *upload = &recipe->upload;
-    size_t coding = fq_quantize_arena_bytes(upload->quantizer, upload->bits, upload->zstd, size, worker->blocks.n);
+    size_t coding = fq_quantize_arena_bytes(upload->quantizer, upload->bits, upload->zstd, size,
+                                            worker->blocks.n);
     for (size_t v = 0; v < recipe->algorithm->n_up; v++)
         (void)fq_arena_alloc(arena, coding, 1);
     fq_arena_rewind(arena, worker->turn_mark);
     return fq_arena_check(arena);
 }
 
-static fq_status prepare(fq_worker *worker, const fq_model *model, const fq_recipe *recipe, size_t max_examples) {
+static fq_status prepare(fq_worker *worker, const fq_model *model, const fq_recipe *recipe,
+                         size_t max_examples) {
     *worker = (fq_worker){.model = model, .recipe = recipe, .max_examples = max_examples};
     fq_recipe_bind(recipe, model, worker->bound);
     /* Weight decay acts on weights, biases and norms, not on learned steps. */
@@ -86,7 +91,8 @@ static fq_status prepare(fq_worker *worker, const fq_model *model, const fq_reci
     return lay_out(worker);
 }
 
-fq_status fq_worker_bytes(const fq_model *model, const fq_recipe *recipe, size_t max_examples, size_t *bytes) {
+fq_status fq_worker_bytes(const fq_model *model, const fq_recipe *recipe, size_t max_examples,
+                          size_t *bytes) {
     fq_worker worker;
     fq_status status = prepare(&worker, model, recipe, max_examples);
     *bytes = worker.arena.peak + sizeof worker + worker.blocks.n * sizeof *worker.blocks.ends;
@@ -94,7 +100,8 @@ fq_status fq_worker_bytes(const fq_model *model, const fq_recipe *recipe, size_t
     return status;
 }
 
-fq_status fq_worker_create(fq_worker **out, const fq_model *model, const fq_recipe *recipe, size_t max_examples) {
+fq_status fq_worker_create(fq_worker **out, const fq_model *model, const fq_recipe *recipe,
+                           size_t max_examples) {
     *out = NULL;
     fq_worker *worker = calloc(1, sizeof *worker);
     if (worker == NULL)
@@ -126,8 +133,8 @@ uint64_t fq_worker_passes(const fq_worker *worker) {
 }
 
 /* One local step on the minibatch that is in the workspace; returns the sum of its losses. */
-static double local_step(fq_worker *worker, const fq_plan *plan, const fq_algo_client *algo, const fq_step *step,
-                         size_t batch) {
+static double local_step(fq_worker *worker, const fq_plan *plan, const fq_algo_client *algo,
+                         const fq_step *step, size_t batch) {
     const fq_recipe *recipe = worker->recipe;
     const fq_model  *model = worker->model;
     size_t           trainable = fq_model_trainable(model), n_methods = recipe->n_methods;
@@ -162,7 +169,8 @@ static double local_step(fq_worker *worker, const fq_plan *plan, const fq_algo_c
                           .statistics = w};
     size_t        lanes = fq_lanes(batch), n_classes = fq_model_network(model)->n_classes, correct;
     const float  *logits = fq_model_forward(model, worker->workspace, seen[n_methods], &pass);
-    double        loss = fq_cross_entropy(logits, worker->labels, n_classes, batch, lanes, worker->dlogits, &correct);
+    double loss = fq_cross_entropy(logits, worker->labels, n_classes, batch, lanes, worker->dlogits,
+                                   &correct);
     fq_model_backward(model, worker->workspace, seen[n_methods], &pass, worker->dlogits, g);
     worker->passes++;
 
@@ -187,8 +195,8 @@ static double local_step(fq_worker *worker, const fq_plan *plan, const fq_algo_c
 }
 
 /* All local steps; *n_steps and *mean_loss over the examples seen. */
-static fq_status train(fq_worker *worker, const fq_plan *plan, const fq_client *client, const fq_algo_client *algo,
-                       uint32_t *n_steps, double *mean_loss) {
+static fq_status train(fq_worker *worker, const fq_plan *plan, const fq_client *client,
+                       const fq_algo_client *algo, uint32_t *n_steps, double *mean_loss) {
     const fq_recipe *recipe = worker->recipe;
     size_t           n = client->shard.n, batch = (size_t)recipe->batch;
     fq_batches       batches;
@@ -205,12 +213,13 @@ static fq_status train(fq_worker *worker, const fq_plan *plan, const fq_client *
     for (; step.step < total; step.step++) {
         size_t          size;
         const uint32_t *order = fq_batches_next(&batches, &size);
-        fq_shard_gather(&client->shard, order, size, fq_lanes(size), fq_workspace_input(worker->workspace),
-                        worker->labels);
+        fq_shard_gather(&client->shard, order, size, fq_lanes(size),
+                        fq_workspace_input(worker->workspace), worker->labels);
         loss += local_step(worker, plan, algo, &step, size);
         seen += size;
         if (!isfinite(loss))
-            return fq_fail(FQ_ENONFINITE, "client %llu: the loss is not finite after %u local steps",
+            return fq_fail(FQ_ENONFINITE,
+                           "client %llu: the loss is not finite after %u local steps",
                            (unsigned long long)client->id, (unsigned)(step.step + 1));
     }
     *n_steps = (uint32_t)total;
@@ -218,10 +227,10 @@ static fq_status train(fq_worker *worker, const fq_plan *plan, const fq_client *
     return FQ_OK;
 }
 
-/* Code the vectors of the update. With error feedback the first one is delta plus what earlier rounds owe,
- * and the memory keeps what this coding loses (Seide et al. 2014). */
-static fq_status encode(fq_worker *worker, const fq_plan *plan, const fq_client *client, float *memory,
-                        fq_update *out) {
+/* Code the vectors of the update. With error feedback the first one is delta plus what earlier
+ * rounds owe, and the memory keeps what this coding loses (Seide et al. 2014). */
+static fq_status encode(fq_worker *worker, const fq_plan *plan, const fq_client *client,
+                        float *memory, fq_update *out) {
     const fq_coding *upload = &worker->recipe->upload;
     size_t           size = fq_model_size(worker->model);
     if (memory != NULL)
@@ -230,9 +239,10 @@ static fq_status encode(fq_worker *worker, const fq_plan *plan, const fq_client 
     out->n_vectors = worker->recipe->algorithm->n_up;
     assert(out->n_vectors <= FQ_MAX_VECTORS);
     for (size_t v = 0; v < out->n_vectors; v++) {
-        fq_rng rng = fq_rng_stream(plan->seed, FQ_RNG_ROUNDING, plan->round, client->id, 0, (uint32_t)v);
-        FQ_TRY(fq_quantize(upload->quantizer, upload->bits, upload->zstd, vectors[v], worker->blocks, &rng,
-                           &worker->arena, &out->vectors[v]));
+        fq_rng rng =
+            fq_rng_stream(plan->seed, FQ_RNG_ROUNDING, plan->round, client->id, 0, (uint32_t)v);
+        FQ_TRY(fq_quantize(upload->quantizer, upload->bits, upload->zstd, vectors[v],
+                           worker->blocks, &rng, &worker->arena, &out->vectors[v]));
     }
     if (memory != NULL) {
         FQ_TRY(fq_dequantize(&out->vectors[0], worker->blocks, &worker->arena, worker->sent));
@@ -246,13 +256,14 @@ static fq_status encode(fq_worker *worker, const fq_plan *plan, const fq_client 
     return FQ_OK;
 }
 
-fq_status fq_client_turn(fq_worker *worker, const fq_plan *plan, const fq_client *client, fq_update *out) {
+fq_status fq_client_turn(fq_worker *worker, const fq_plan *plan, const fq_client *client,
+                         fq_update *out) {
     const fq_recipe *recipe = worker->recipe;
     size_t           size = fq_model_size(worker->model), vectors = fq_client_state_vectors(recipe);
     assert(plan->model == worker->model && plan->recipe == recipe);
     if (client->shard.n == 0 || client->shard.n > worker->max_examples)
-        return fq_fail(FQ_EINVAL, "client %llu has %zu examples; it needs 1 to %zu", (unsigned long long)client->id,
-                       client->shard.n, worker->max_examples);
+        return fq_fail(FQ_EINVAL, "client %llu has %zu examples; it needs 1 to %zu",
+                       (unsigned long long)client->id, client->shard.n, worker->max_examples);
     fq_arena_rewind(&worker->arena, worker->turn_mark);
     for (size_t m = 0; m < recipe->n_methods; m++)
         if (recipe->methods[m]->begin_turn != NULL)
@@ -278,12 +289,14 @@ fq_status fq_client_turn(fq_worker *worker, const fq_plan *plan, const fq_client
     algo.n_steps = out->n_steps;
     if (recipe->algorithm->client_finish != NULL)
         recipe->algorithm->client_finish(&algo, worker->delta, worker->extra);
-    float *memory = recipe->upload.error_feedback ? worker->state + recipe->algorithm->n_client * size : NULL;
+    float *memory =
+        recipe->upload.error_feedback ? worker->state + recipe->algorithm->n_client * size : NULL;
     return encode(worker, plan, client, memory, out);
 }
 
 void fq_client_commit(const fq_worker *worker, fq_client *client) {
     size_t vectors = fq_client_state_vectors(worker->recipe);
     if (vectors > 0)
-        memcpy(client->state, worker->state, vectors * fq_model_size(worker->model) * sizeof *worker->state);
+        memcpy(client->state, worker->state,
+               vectors * fq_model_size(worker->model) * sizeof *worker->state);
 }

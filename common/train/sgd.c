@@ -1,8 +1,8 @@
 #include "train/sgd.h"
 
-#include <math.h>
-
 #include "math/kernels.h"
+
+#include <math.h>
 
 void fq_sgd_step(const fq_sgd *sgd, size_t n, size_t n_decay, float *w, float *g, float *velocity) {
     const fq_kernels *kernels = fq_kernels_get();

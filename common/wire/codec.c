@@ -1,11 +1,11 @@
 #include "wire/codec.h"
 
+#include "fq.pb-c.h"
+
 #include <assert.h>
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
-
-#include "fq.pb-c.h"
 
 /* protobuf-c allocates through this, so that an unpacked message vanishes with the arena. */
 static void *arena_alloc(void *arena, size_t size) {
@@ -31,8 +31,8 @@ static void vector_of_packed(Fq__Wire__Vector *vector, const fq_packed *packed, 
 }
 
 /* The message that stands for an update; its parts live in the caller's arrays. */
-static Fq__Wire__Update message_of_update(const fq_update *update, size_t block, Fq__Wire__Vector *vectors,
-                                          Fq__Wire__Vector **pointers) {
+static Fq__Wire__Update message_of_update(const fq_update *update, size_t block,
+                                          Fq__Wire__Vector *vectors, Fq__Wire__Vector **pointers) {
     Fq__Wire__Update message = FQ__WIRE__UPDATE__INIT;
     message.protocol = FQ_PROTOCOL_VERSION;
     message.client = update->client;
@@ -51,14 +51,15 @@ static Fq__Wire__Update message_of_update(const fq_update *update, size_t block,
 }
 
 size_t fq_update_bytes(const fq_update *update, size_t block) {
-    Fq__Wire__Vector  vectors[FQ_MAX_VECTORS], *pointers[FQ_MAX_VECTORS];
-    Fq__Wire__Update  message = message_of_update(update, block, vectors, pointers);
+    Fq__Wire__Vector vectors[FQ_MAX_VECTORS], *pointers[FQ_MAX_VECTORS];
+    Fq__Wire__Update message = message_of_update(update, block, vectors, pointers);
     return fq__wire__update__get_packed_size(&message);
 }
 
 /* The same for a model; `vectors` has room for the weights too. */
-static Fq__Wire__Model message_of_model(uint32_t round, const fq_packed *weights, const fq_packed *server_vectors, size_t n,
-                                        size_t block, Fq__Wire__Vector *vectors, Fq__Wire__Vector **pointers) {
+static Fq__Wire__Model message_of_model(uint32_t round, const fq_packed *weights,
+                                        const fq_packed *server_vectors, size_t n, size_t block,
+                                        Fq__Wire__Vector *vectors, Fq__Wire__Vector **pointers) {
     Fq__Wire__Model message = FQ__WIRE__MODEL__INIT;
     assert(n <= FQ_MAX_VECTORS);
     message.protocol = FQ_PROTOCOL_VERSION;
@@ -74,19 +75,21 @@ static Fq__Wire__Model message_of_model(uint32_t round, const fq_packed *weights
     return message;
 }
 
-size_t fq_model_bytes(uint32_t round, const fq_packed *weights, const fq_packed *server_vectors, size_t n,
-                      size_t block) {
+size_t fq_model_bytes(uint32_t round, const fq_packed *weights, const fq_packed *server_vectors,
+                      size_t n, size_t block) {
     Fq__Wire__Vector vectors[FQ_MAX_VECTORS + 1], *pointers[FQ_MAX_VECTORS];
-    Fq__Wire__Model  message = message_of_model(round, weights, server_vectors, n, block, vectors, pointers);
+    Fq__Wire__Model  message =
+        message_of_model(round, weights, server_vectors, n, block, vectors, pointers);
     return fq__wire__model__get_packed_size(&message);
 }
 
-fq_status fq_encode_model(uint32_t round, const fq_packed *weights, const fq_packed *server_vectors, size_t n,
-                          size_t block, fq_buffer *out) {
+fq_status fq_encode_model(uint32_t round, const fq_packed *weights, const fq_packed *server_vectors,
+                          size_t n, size_t block, fq_buffer *out) {
     Fq__Wire__Vector vectors[FQ_MAX_VECTORS + 1], *pointers[FQ_MAX_VECTORS];
-    Fq__Wire__Model  message = message_of_model(round, weights, server_vectors, n, block, vectors, pointers);
-    size_t           bytes = fq__wire__model__get_packed_size(&message);
-    unsigned char   *place = fq_buffer_grow(out, bytes);
+    Fq__Wire__Model  message =
+        message_of_model(round, weights, server_vectors, n, block, vectors, pointers);
+    size_t         bytes = fq__wire__model__get_packed_size(&message);
+    unsigned char *place = fq_buffer_grow(out, bytes);
     if (place == NULL)
         return fq_fail(FQ_ENOMEM, "no memory for a model of %zu bytes", bytes);
     fq__wire__model__pack(&message, place);
@@ -94,10 +97,10 @@ fq_status fq_encode_model(uint32_t round, const fq_packed *weights, const fq_pac
 }
 
 fq_status fq_encode_update(const fq_update *update, size_t block, fq_buffer *out) {
-    Fq__Wire__Vector  vectors[FQ_MAX_VECTORS], *pointers[FQ_MAX_VECTORS];
-    Fq__Wire__Update  message = message_of_update(update, block, vectors, pointers);
-    size_t            bytes = fq__wire__update__get_packed_size(&message);
-    unsigned char    *place = fq_buffer_grow(out, bytes);
+    Fq__Wire__Vector vectors[FQ_MAX_VECTORS], *pointers[FQ_MAX_VECTORS];
+    Fq__Wire__Update message = message_of_update(update, block, vectors, pointers);
+    size_t           bytes = fq__wire__update__get_packed_size(&message);
+    unsigned char   *place = fq_buffer_grow(out, bytes);
     if (place == NULL)
         return fq_fail(FQ_ENOMEM, "no memory for an update of %zu bytes", bytes);
     fq__wire__update__pack(&message, place);
@@ -105,28 +108,33 @@ fq_status fq_encode_update(const fq_update *update, size_t block, fq_buffer *out
 }
 
 size_t fq_decode_arena_bytes(size_t message_bytes) {
-    /* Bodies are copied once, beside a few small structs. A message of countless empty vectors would want more,
-     * finds no memory, and is refused: it is none of ours. */
+    /* Bodies are copied once, beside a few small structs. A message of countless empty vectors
+     * would want more, finds no memory, and is refused: it is none of ours. */
     return message_bytes + 64 * 1024;
 }
 
-static fq_status packed_of_vector(const Fq__Wire__Vector *vector, const fq_expected *expected, fq_packed *out) {
+static fq_status packed_of_vector(const Fq__Wire__Vector *vector, const fq_expected *expected,
+                                  fq_packed *out) {
     const fq_quantizer *quantizer = fq_quantizer_find(vector->quantizer);
     if (quantizer == NULL)
         return fq_fail(FQ_EPROTO, "a vector's quantizer '%.32s' is unknown", vector->quantizer);
     if (vector->bits < quantizer->min_bits || vector->bits > quantizer->max_bits)
-        return fq_fail(FQ_EPROTO, "a vector has %" PRIu32 " bits; %s has %u to %u", vector->bits, quantizer->name,
-                       (unsigned)quantizer->min_bits, (unsigned)quantizer->max_bits);
+        return fq_fail(FQ_EPROTO, "a vector has %" PRIu32 " bits; %s has %u to %u", vector->bits,
+                       quantizer->name, (unsigned)quantizer->min_bits,
+                       (unsigned)quantizer->max_bits);
     if (vector->n != expected->size)
-        return fq_fail(FQ_EPROTO, "a vector has %" PRIu64 " values; the model has %zu", vector->n, expected->size);
+        return fq_fail(FQ_EPROTO, "a vector has %" PRIu64 " values; the model has %zu", vector->n,
+                       expected->size);
     if (vector->block != expected->block)
-        return fq_fail(FQ_EPROTO, "a vector has blocks of %" PRIu64 " values; %zu were agreed", vector->block,
-                       expected->block);
+        return fq_fail(FQ_EPROTO, "a vector has blocks of %" PRIu64 " values; %zu were agreed",
+                       vector->block, expected->block);
     size_t body = quantizer->body_bytes(expected->size, expected->blocks.n, (uint8_t)vector->bits);
     if (vector->body_bytes != body)
-        return fq_fail(FQ_EPROTO, "a vector unpacks to %" PRIu64 " bytes; %zu are needed", vector->body_bytes, body);
+        return fq_fail(FQ_EPROTO, "a vector unpacks to %" PRIu64 " bytes; %zu are needed",
+                       vector->body_bytes, body);
     if (vector->zstd ? vector->body.len >= body : vector->body.len != body)
-        return fq_fail(FQ_EPROTO, "a vector's body has %zu bytes; %zu are needed", vector->body.len, body);
+        return fq_fail(FQ_EPROTO, "a vector's body has %zu bytes; %zu are needed", vector->body.len,
+                       body);
     *out = (fq_packed){.quantizer = quantizer,
                        .bits = (uint8_t)vector->bits,
                        .zstd = vector->zstd,
@@ -136,20 +144,25 @@ static fq_status packed_of_vector(const Fq__Wire__Vector *vector, const fq_expec
     return FQ_OK;
 }
 
-fq_status fq_decode_update(fq_cbytes bytes, const fq_expected *expected, fq_arena *arena, fq_update *out) {
+fq_status fq_decode_update(fq_cbytes bytes, const fq_expected *expected, fq_arena *arena,
+                           fq_update *out) {
     *out = (fq_update){0};
-    ProtobufCAllocator      allocator = {.alloc = arena_alloc, .free = arena_free, .allocator_data = arena};
+    ProtobufCAllocator allocator = {
+        .alloc = arena_alloc, .free = arena_free, .allocator_data = arena};
     const Fq__Wire__Update *message = fq__wire__update__unpack(&allocator, bytes.size, bytes.data);
     if (message == NULL)
         return fq_fail(FQ_EPROTO, "%zu bytes are not an update message", bytes.size);
     if (message->protocol != FQ_PROTOCOL_VERSION)
-        return fq_fail(FQ_EPROTO, "an update of protocol %" PRIu32 "; this program speaks %d", message->protocol,
-                       FQ_PROTOCOL_VERSION);
+        return fq_fail(FQ_EPROTO, "an update of protocol %" PRIu32 "; this program speaks %d",
+                       message->protocol, FQ_PROTOCOL_VERSION);
     if (message->examples == 0 || message->examples > expected->limits->max_examples)
-        return fq_fail(FQ_ELIMIT, "client %" PRIu64 " claims %" PRIu64 " examples; 1 to %" PRIu64 " are allowed",
+        return fq_fail(FQ_ELIMIT,
+                       "client %" PRIu64 " claims %" PRIu64 " examples; 1 to %" PRIu64
+                       " are allowed",
                        message->client, message->examples, expected->limits->max_examples);
     if (!isfinite(message->loss) || !isfinite(message->drift))
-        return fq_fail(FQ_ENONFINITE, "client %" PRIu64 " reports a loss or drift that is not finite",
+        return fq_fail(FQ_ENONFINITE,
+                       "client %" PRIu64 " reports a loss or drift that is not finite",
                        message->client);
     if (message->n_vectors != expected->n_vectors)
         return fq_fail(FQ_EPROTO, "an update has %zu vectors; %zu are needed", message->n_vectors,
@@ -167,20 +180,21 @@ fq_status fq_decode_update(fq_cbytes bytes, const fq_expected *expected, fq_aren
     return FQ_OK;
 }
 
-fq_status fq_decode_model(fq_cbytes bytes, const fq_expected *expected, fq_arena *arena, uint32_t *round,
-                          fq_packed *vectors) {
-    ProtobufCAllocator     allocator = {.alloc = arena_alloc, .free = arena_free, .allocator_data = arena};
+fq_status fq_decode_model(fq_cbytes bytes, const fq_expected *expected, fq_arena *arena,
+                          uint32_t *round, fq_packed *vectors) {
+    ProtobufCAllocator allocator = {
+        .alloc = arena_alloc, .free = arena_free, .allocator_data = arena};
     const Fq__Wire__Model *message = fq__wire__model__unpack(&allocator, bytes.size, bytes.data);
     if (message == NULL)
         return fq_fail(FQ_EPROTO, "%zu bytes are not a model message", bytes.size);
     if (message->protocol != FQ_PROTOCOL_VERSION)
-        return fq_fail(FQ_EPROTO, "a model of protocol %" PRIu32 "; this program speaks %d", message->protocol,
-                       FQ_PROTOCOL_VERSION);
+        return fq_fail(FQ_EPROTO, "a model of protocol %" PRIu32 "; this program speaks %d",
+                       message->protocol, FQ_PROTOCOL_VERSION);
     if (message->weights == NULL)
         return fq_fail(FQ_EPROTO, "a model message without weights");
     if (message->n_server_vectors != expected->n_vectors)
-        return fq_fail(FQ_EPROTO, "a model has %zu server vectors; %zu are needed", message->n_server_vectors,
-                       expected->n_vectors);
+        return fq_fail(FQ_EPROTO, "a model has %zu server vectors; %zu are needed",
+                       message->n_server_vectors, expected->n_vectors);
     FQ_TRY(packed_of_vector(message->weights, expected, &vectors[0]));
     for (size_t v = 0; v < expected->n_vectors; v++)
         FQ_TRY(packed_of_vector(message->server_vectors[v], expected, &vectors[v + 1]));

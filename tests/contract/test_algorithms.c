@@ -66,8 +66,8 @@ static void test_rows(void) {
 static void test_statistics(void) {
     for (size_t i = 0; fq_algorithms[i] != NULL; i++) {
         const section config = defaults(fq_algorithms[i]);
-        server_state state = {0};
-        float mean[SIZE];
+        server_state  state = {0};
+        float         mean[SIZE];
         fill(state.w, SIZE, 1);
         const server_state before = state;
         step(fq_algorithms[i], &config, &state, 3);
@@ -84,8 +84,8 @@ static void test_statistics(void) {
 static void test_no_update(void) {
     for (size_t i = 0; fq_algorithms[i] != NULL; i++) {
         const section config = defaults(fq_algorithms[i]);
-        server_state state = {0};
-        const float zero[SIZE] = {0};
+        server_state  state = {0};
+        const float   zero[SIZE] = {0};
         fill(state.w, SIZE, 1);
         const server_state before = state;
         for (uint32_t round = 0; round < 3; round++) {
@@ -108,8 +108,8 @@ static void test_no_update(void) {
 static void test_direction(void) {
     for (size_t i = 0; fq_algorithms[i] != NULL; i++) {
         const section config = defaults(fq_algorithms[i]);
-        server_state state = {0};
-        float mean[SIZE];
+        server_state  state = {0};
+        float         mean[SIZE];
         step(fq_algorithms[i], &config, &state, 0);
         fill(mean, SIZE, 100);
         for (size_t j = 0; j < TRAINABLE; j++)
@@ -122,7 +122,7 @@ static void test_direction(void) {
 static void test_checkpoint(void) {
     for (size_t i = 0; fq_algorithms[i] != NULL; i++) {
         const section config = defaults(fq_algorithms[i]);
-        server_state whole = {0}, resumed;
+        server_state  whole = {0}, resumed;
         fill(whole.w, SIZE, 1);
         for (uint32_t round = 0; round < 6; round++) {
             if (round == 3)
@@ -147,8 +147,8 @@ static void test_first_client_step(void) {
         if (row->client_grad == NULL)
             continue;
         const section config = defaults(row);
-        float w[SIZE], grad[SIZE], before[SIZE], own[MAX_VECTORS * SIZE] = {0};
-        const float server[MAX_VECTORS * SIZE] = {0};
+        float         w[SIZE], grad[SIZE], before[SIZE], own[MAX_VECTORS * SIZE] = {0};
+        const float   server[MAX_VECTORS * SIZE] = {0};
         fill(w, SIZE, 1);
         fill(grad, SIZE, 2);
         memcpy(before, grad, sizeof grad);

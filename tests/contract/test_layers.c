@@ -12,15 +12,15 @@
 /* Central differences in float32. With inputs up to 10, steps of STEP and sums of a few hundred
  * outputs, rounding costs about 2^-24 * 10 * sqrt(300) / STEP = 7e-4 at worst, and truncation,
  * STEP^2 / 6 times a third derivative of at most 1, 4e-5. A wrong formula is off by orders more. */
-static const float STEP = 1.0f / 64;
+static const float  STEP = 1.0f / 64;
 static const double TOLERANCE = 1e-3; /* relative to 1 + |gradient| */
 enum { BATCH = 3 };                   /* of 8 lanes */
 
 typedef struct layer_case {
     const char *layer;
-    fq_shape in;
-    int64_t out, kernel, stride, pad, groups;
-    bool no_bias;
+    fq_shape    in;
+    int64_t     out, kernel, stride, pad, groups;
+    bool        no_bias;
 } layer_case;
 
 static const layer_case CASES[] = {
@@ -54,13 +54,13 @@ enum { N_CASES = sizeof CASES / sizeof *CASES };
 /* One layer with all it reads and writes, each in memory of exactly the promised size. */
 typedef struct rig {
     const fq_layer *layer;
-    fq_layer_spec spec;
-    fq_layer_plan plan;
-    fq_shape in[FQ_MAX_FROM];
-    size_t batch, lanes, count[FQ_MAX_LAYER_TENSORS];
-    float *x[FQ_MAX_FROM], *dx[FQ_MAX_FROM], *y, *dy;
-    float *w[FQ_MAX_LAYER_TENSORS], *dw[FQ_MAX_LAYER_TENSORS];
-    float *cache, *scratch;
+    fq_layer_spec   spec;
+    fq_layer_plan   plan;
+    fq_shape        in[FQ_MAX_FROM];
+    size_t          batch, lanes, count[FQ_MAX_LAYER_TENSORS];
+    float          *x[FQ_MAX_FROM], *dx[FQ_MAX_FROM], *y, *dy;
+    float          *w[FQ_MAX_LAYER_TENSORS], *dw[FQ_MAX_LAYER_TENSORS];
+    float          *cache, *scratch;
 } rig;
 
 static float *floats(size_t n, float value) {
@@ -75,7 +75,7 @@ static float *floats(size_t n, float value) {
  * so that no kink of a layer lies between the two points of a difference. Lanes past the batch get
  * a value that would show. */
 static void fill_input(fq_rng *rng, size_t features, size_t batch, size_t lanes, float *x) {
-    size_t n = features * batch;
+    size_t   n = features * batch;
     uint32_t order[320];
     CU_ASSERT_FATAL(n <= sizeof order / sizeof *order);
     for (size_t i = 0; i < n; i++)
@@ -225,7 +225,7 @@ static void check_gradients(const layer_case *c) {
         }
     for (size_t t = 0; t < r.plan.n_tensors; t++)
         for (size_t i = 0; i < r.count[t] && wrong < 3; i++) {
-            bool trained = r.plan.tensors[t].kind < FQ_STATISTIC;
+            bool   trained = r.plan.tensors[t].kind < FQ_STATISTIC;
             double expected = 1.0 + (trained ? difference(&r, &r.w[t][i]) : 0.0);
             if (!near((double)r.dw[t][i], expected)) {
                 report(c, r.plan.tensors[t].name, i, (double)r.dw[t][i], expected);

@@ -12,7 +12,7 @@ enum { MANY = 1531, MAX_BLOCKS = 8192 }; /* MANY is a multiple of nothing */
 
 typedef struct format {
     const fq_quantizer *row;
-    uint8_t bits;
+    uint8_t             bits;
 } format;
 
 /* Calls check(format) for each row and width; a violation is reported with the format's name. */
@@ -29,7 +29,7 @@ static void for_each_format(const char *what, bool (*check)(format f)) {
 /* Blocks of `size` values, 0: one for all. */
 static fq_blocks blocks_of(size_t n, size_t size) {
     static size_t ends[MAX_BLOCKS];
-    size_t count = 0;
+    size_t        count = 0;
     for (size_t end = size == 0 || size > n ? n : size;; end = n - end < size ? n : end + size) {
         ends[count++] = end;
         if (end == n)
@@ -62,10 +62,10 @@ static float peak_of(const float *x, size_t n) {
 
 /* Encode and decode in an arena of just the size promised. */
 static bool round_trip_in(format f, bool zstd, const float *x, fq_blocks blocks, float *y) {
-    size_t n = blocks.ends[blocks.n - 1];
-    fq_arena arena;
+    size_t    n = blocks.ends[blocks.n - 1];
+    fq_arena  arena;
     fq_packed packed;
-    fq_rng rng = stream(0);
+    fq_rng    rng = stream(0);
     FQ_ASSERT_OK(fq_arena_init(&arena, fq_quantize_arena_bytes(f.row, f.bits, zstd, n, blocks.n)));
     FQ_ASSERT_OK(fq_quantize(f.row, f.bits, zstd, x, blocks, &rng, &arena, &packed));
     bool sizes = packed.n == n && packed.bits == f.bits && packed.quantizer == f.row &&
@@ -147,7 +147,7 @@ static void test_error_shrinks(void) {
 /* A power of two times the codes, the largest code included. */
 static bool representable_survives(format f) {
     static float x[MANY], y[MANY];
-    int levels = f.bits >= 16 ? 512 : f.bits == 1 ? 1 : (1 << (f.bits - 1)) - 1;
+    int          levels = f.bits >= 16 ? 512 : f.bits == 1 ? 1 : (1 << (f.bits - 1)) - 1;
     for (size_t i = 0; i < MANY; i++) {
         int code = f.bits == 1 ? (i % 3 == 0 ? -1 : 1) : levels - (int)i % (2 * levels + 1);
         x[i] = 0.03125f * (float)code;
@@ -164,8 +164,8 @@ static void test_representable(void) {
 /* Zeros stay zeros; equal values stay what they are, to the rounding of one division. */
 static bool constants_survive(format f) {
     static const float values[] = {0.0f, 1.0f, -0.75f, 1e-6f};
-    static float x[MANY], y[MANY];
-    bool fine = true;
+    static float       x[MANY], y[MANY];
+    bool               fine = true;
     for (size_t v = 0; v < sizeof values / sizeof values[0]; v++)
         for (size_t s = 0; s < sizeof SIZES / sizeof SIZES[0]; s++)
             for (size_t n = 1; n <= MANY; n += MANY - 1) {
@@ -187,8 +187,8 @@ static void test_constants(void) {
 /* The largest and smallest floats: finite on the way back. */
 static bool extremes_stay_finite(format f) {
     const float x[6] = {FLT_MAX, -FLT_MAX, FLT_TRUE_MIN, -FLT_MIN, 0.0f, 1.0f};
-    float y[6];
-    bool fine = true;
+    float       y[6];
+    bool        fine = true;
     for (size_t size = 0; size < 3; size++) {
         fine = fine && round_trip_in(f, false, x, blocks_of(6, size), y);
         for (size_t i = 0; i < 6; i++)
@@ -204,8 +204,8 @@ static void test_extremes(void) {
 /* Uneven blocks, an empty one among them, each with a scale of its own. */
 static bool tensors_are_separate(format f) {
     static const size_t ends[] = {3, 3, 600, 601, MANY};
-    const fq_blocks blocks = {.ends = ends, .n = 5};
-    static float x[MANY], y[MANY], scaled[MANY], z[MANY];
+    const fq_blocks     blocks = {.ends = ends, .n = 5};
+    static float        x[MANY], y[MANY], scaled[MANY], z[MANY];
     normal_values(x, MANY);
     for (size_t i = 0; i < MANY; i++)
         scaled[i] = i < 600 ? x[i] : 4.0f * x[i];
@@ -222,10 +222,10 @@ static void test_tensors(void) {
 }
 
 static bool stream_fixes_bytes(format f) {
-    static float x[MANY];
+    static float         x[MANY];
     static unsigned char a[4 * MANY], b[4 * MANY], c[4 * MANY];
-    const fq_blocks blocks = blocks_of(MANY, 512);
-    size_t bytes = f.row->body_bytes(MANY, blocks.n, f.bits);
+    const fq_blocks      blocks = blocks_of(MANY, 512);
+    size_t               bytes = f.row->body_bytes(MANY, blocks.n, f.bits);
     normal_values(x, MANY);
     fq_rng first = stream(0), again = stream(0), other = stream(1);
     f.row->encode(x, blocks, f.bits, &first, a);
@@ -243,14 +243,14 @@ static void test_stream(void) {
 static bool mean_is_right(format f) {
     enum { N = 9, DRAWS = 10000 };
     static const float x[N] = {0.0f, 1.0f, -0.9f, 0.013f, -0.33f, 0.5f, 0.21f, -0.001f, 0.77f};
-    unsigned char body[4 * N];
-    double sum[N] = {0.0}, squares[N] = {0.0};
+    unsigned char      body[4 * N];
+    double             sum[N] = {0.0}, squares[N] = {0.0};
     if (!f.row->unbiased)
         return true;
     for (uint32_t draw = 0; draw < DRAWS; draw++) {
-        float y[N];
+        float     y[N];
         fq_blocks blocks = blocks_of(N, 4);
-        fq_rng rng = stream(draw);
+        fq_rng    rng = stream(draw);
         f.row->encode(x, blocks, f.bits, &rng, body);
         if (f.row->decode(body, blocks, f.bits, y) != FQ_OK)
             return false;
@@ -272,7 +272,7 @@ static void test_unbiased(void) {
 /* 61,706 parameters in ten tensors, scales included. */
 static bool lenet_is_small(format f) {
     static const size_t ends[10] = {150, 156, 2556, 2572, 50572, 50692, 60772, 60856, 61696, 61706};
-    double bytes = (double)f.row->body_bytes(61706, 10, f.bits);
+    double              bytes = (double)f.row->body_bytes(61706, 10, f.bits);
     return bytes <= 1.01 * 4.0 * (double)ends[9] * f.bits / 32.0;
 }
 
@@ -286,9 +286,9 @@ static bool compresses(format f) {
         x[i] = i % 100 == 0 ? 1.0f : 0.0f;
     if (!round_trip_in(f, true, x, blocks_of(MANY, 0), y))
         return false;
-    fq_arena arena;
+    fq_arena  arena;
     fq_packed packed;
-    fq_rng rng = stream(0);
+    fq_rng    rng = stream(0);
     FQ_ASSERT_OK(fq_arena_init(&arena, fq_quantize_arena_bytes(f.row, f.bits, true, MANY, 1)));
     FQ_ASSERT_OK(fq_quantize(f.row, f.bits, true, x, blocks_of(MANY, 0), &rng, &arena, &packed));
     /* One bit at random is noise: nothing to gain. */
@@ -306,13 +306,13 @@ static void test_zstd(void) {
 
 static void test_bad_input(void) {
     static float x[MANY];
-    fq_arena arena;
-    fq_packed packed = {.n = 12345};
-    fq_rng rng = stream(0);
+    fq_arena     arena;
+    fq_packed    packed = {.n = 12345};
+    fq_rng       rng = stream(0);
     FQ_ASSERT_OK(fq_arena_init(&arena, 1 << 20));
     for (const fq_quantizer *const *row = fq_quantizers; *row != NULL; row++) {
         const float bad[] = {NAN, INFINITY, -INFINITY};
-        uint8_t bits = (*row)->max_bits;
+        uint8_t     bits = (*row)->max_bits;
         for (int i = 0; i < 3; i++) {
             normal_values(x, MANY);
             x[MANY - 1] = bad[i];
@@ -345,19 +345,19 @@ static void test_bad_input(void) {
 
 static bool refuses(const fq_packed *packed, fq_blocks blocks, fq_arena *arena, fq_status code) {
     static float y[MANY + 1];
-    size_t used = arena->used;
-    fq_status status = fq_dequantize(packed, blocks, arena, y);
+    size_t       used = arena->used;
+    fq_status    status = fq_dequantize(packed, blocks, arena, y);
     return status == code && fq_status_text()[0] != '\0' && arena->used == used;
 }
 
 static bool refuses_lies(format f) {
     static float x[MANY], y[MANY];
-    fq_arena arena;
-    bool fine = true;
+    fq_arena     arena;
+    bool         fine = true;
     FQ_ASSERT_OK(fq_arena_init(&arena, 1 << 21));
     for (int zstd = 0; zstd < 2; zstd++) {
         fq_packed honest, lie;
-        fq_rng rng = stream(0);
+        fq_rng    rng = stream(0);
         fq_blocks blocks = blocks_of(MANY, 512);
         memset(x, 0, sizeof x);
         x[0] = 1.0f;
@@ -419,12 +419,12 @@ static void test_zstd_lies(void) {
     /* A frame whose header has no size. */
     static const unsigned char no_size[] = {0x28, 0xb5, 0x2f, 0xfd, 0x00, 0x58, 0x4d, 0x00, 0x00,
                                             0x20, 0x66, 0x65, 0x64, 0x71, 0x01, 0x00, 0x2c, 0x2a};
-    static float zeros[MANY];
-    unsigned char body[4 * MANY];
-    fq_arena arena;
-    fq_rng rng = stream(0);
-    const fq_quantizer *row = fq_quantizer_find("float32");
-    fq_packed honest, lie;
+    static float               zeros[MANY];
+    unsigned char              body[4 * MANY];
+    fq_arena                   arena;
+    fq_rng                     rng = stream(0);
+    const fq_quantizer        *row = fq_quantizer_find("float32");
+    fq_packed                  honest, lie;
     FQ_ASSERT_OK(fq_arena_init(&arena, 1 << 20));
     FQ_ASSERT_OK(fq_quantize(row, 32, true, zeros, blocks_of(MANY, 0), &rng, &arena, &honest));
     CU_ASSERT_TRUE_FATAL(honest.zstd);
@@ -452,8 +452,8 @@ static void test_zstd_lies(void) {
 
 static void decode_fails(const char *name, uint8_t bits, const unsigned char *body, size_t size,
                          size_t n, fq_status code, const char *text) {
-    float y[8];
-    fq_arena arena = {0};
+    float     y[8];
+    fq_arena  arena = {0};
     fq_packed packed = {.quantizer = fq_quantizer_find(name),
                         .bits = bits,
                         .n = n,
@@ -494,11 +494,11 @@ static void test_bad_bodies(void) {
 
 static void test_golden(void) {
     /* Two blocks, of 3 and 2 values. */
-    static const float x[5] = {1.0f, -0.5f, 0.25f, 0.0f, -3.0f};
+    static const float  x[5] = {1.0f, -0.5f, 0.25f, 0.0f, -3.0f};
     static const size_t ends[2] = {3, 5};
     static const struct {
         const char *name;
-        uint8_t bits;
+        uint8_t     bits;
         const char *hex;
     } rows[] = {
         {"float32", 32, "0000803f000000bf0000803e00000000000040c0"},
@@ -522,9 +522,9 @@ static void test_golden(void) {
     };
     for (size_t r = 0; r < sizeof rows / sizeof rows[0]; r++) {
         unsigned char body[32];
-        char hex[65] = "";
-        fq_blocks blocks = {.ends = ends, .n = 2};
-        fq_rng rng = stream(0);
+        char          hex[65] = "";
+        fq_blocks     blocks = {.ends = ends, .n = 2};
+        fq_rng        rng = stream(0);
         fq_quantizer_find(rows[r].name)->encode(x, blocks, rows[r].bits, &rng, body);
         size_t size = fq_quantizer_find(rows[r].name)->body_bytes(5, 2, rows[r].bits);
         for (size_t i = 0; i < size; i++)

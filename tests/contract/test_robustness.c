@@ -13,26 +13,24 @@ typedef struct rig {
     const fq_robustness *row;
     _Alignas(16) unsigned char config[4096];
     fq_model *model;
-    fq_bound bound;
-    fq_arena arena;
-    size_t size, trainable;
-    float *w, *u, *g;
+    fq_bound  bound;
+    fq_arena  arena;
+    size_t    size, trainable;
+    float    *w, *u, *g;
 } rig;
 
 static void begin(rig *r, const fq_robustness *row) {
     *r = (rig){.row = row};
     fq_network network;
-    fq_model *plain;
+    fq_model  *plain;
     FQ_ASSERT_OK(fq_zoo_build("lenet5", (fq_shape){1, 28, 28}, 10, &network));
     CU_ASSERT_TRUE_FATAL(row->config_size <= sizeof r->config);
     FQ_ASSERT_OK(fq_section_load(NULL, NULL, row->name, row->keys, NULL, r->config));
     FQ_ASSERT_OK(fq_model_create(&plain, &network, NULL, 0));
     fq_extra_tensor extra[MAX_EXTRA];
-    const size_t n = row->extra == NULL ? 0 : row->extra(r->config, plain, extra, MAX_EXTRA);
+    const size_t    n = row->extra == NULL ? 0 : row->extra(r->config, plain, extra, MAX_EXTRA);
     FQ_ASSERT_OK(fq_model_create(&r->model, &network, extra, n));
-    r->bound = (fq_bound){.method = row,
-                          .config = r->config,
-                          .model = r->model};
+    r->bound = (fq_bound){.method = row, .config = r->config, .model = r->model};
     fq_model_destroy(&plain);
     r->size = fq_model_size(r->model);
     r->trainable = fq_model_trainable(r->model);
@@ -178,7 +176,7 @@ static void test_turns(void) {
         begin(&r, fq_robustnesses[i]);
         if (r.row->begin_turn != NULL) {
             view(&r, 0);
-            float *first = malloc(r.size * sizeof *first);
+            float       *first = malloc(r.size * sizeof *first);
             const size_t used = r.arena.used;
             memcpy(first, r.u, r.size * sizeof *first);
             fq_arena_reset(&r.arena);

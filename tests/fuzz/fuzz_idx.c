@@ -5,8 +5,8 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (size < 1)
         return 0;
-    unsigned rank = 1 + data[0] % 3;
-    fq_idx idx;
+    unsigned        rank = 1 + data[0] % 3;
+    fq_idx          idx;
     const fq_cbytes file = {data + 1, size - 1};
     if (fq_idx_parse("fuzz", file, rank, &idx) != FQ_OK)
         return 0;

@@ -5,7 +5,7 @@
 #include <math.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    fq_leaf leaf = {.classes = 100};
+    fq_leaf         leaf = {.classes = 100};
     const fq_cbytes file = {data, size};
     if (fq_leaf_parse("fuzz", file, &leaf) == FQ_OK) {
         FUZZ_CHECK(leaf.n == 0 || leaf.features > 0);

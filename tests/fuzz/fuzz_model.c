@@ -14,8 +14,8 @@ static void check_round_trip(fq_cbytes bytes, const fq_model *model, const float
     fq_buffer again = {0};
     FUZZ_CHECK(fq_modelfile_encode(model, w, from, &again) == FQ_OK);
     /* Only names may differ: layers without one are written with the name that they got. */
-    fq_model *copy;
-    float *values;
+    fq_model     *copy;
+    float        *values;
     fq_provenance same;
     FUZZ_CHECK(fq_modelfile_decode((fq_cbytes){again.data, again.size}, &copy, &values, &same) ==
                FQ_OK);
@@ -38,8 +38,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         for (size_t i = 0; i < 4; i++)
             bytes[size - 4 + i] = (unsigned char)(crc >> (8 * i));
     }
-    fq_model *model;
-    float *w;
+    fq_model     *model;
+    float        *w;
     fq_provenance from;
     if (fq_modelfile_decode((fq_cbytes){bytes, size}, &model, &w, &from) == FQ_OK) {
         check_round_trip((fq_cbytes){bytes, size}, model, w, &from);

@@ -25,9 +25,9 @@ static size_t cut_blocks(size_t n, size_t block, size_t *ends) {
 static void check_round_trip(const fq_packed *packed, fq_blocks blocks, fq_arena *arena,
                              const float *x) {
     static float y[MAX_VALUES];
-    fq_packed again;
-    fq_rng rng = fq_rng_stream(1, FQ_RNG_ROUNDING, 0, 0, 0, 0);
-    fq_status status =
+    fq_packed    again;
+    fq_rng       rng = fq_rng_stream(1, FQ_RNG_ROUNDING, 0, 0, 0, 0);
+    fq_status    status =
         fq_quantize(packed->quantizer, packed->bits, packed->zstd, x, blocks, &rng, arena, &again);
     FUZZ_CHECK(status == FQ_OK);
     FUZZ_CHECK(again.body_bytes == packed->body_bytes);
@@ -50,7 +50,7 @@ static void check_round_trip(const fq_packed *packed, fq_blocks blocks, fq_arena
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    static float y[MAX_VALUES];
+    static float  y[MAX_VALUES];
     static size_t ends[MAX_VALUES];
     if (size < HEADER)
         return 0;
@@ -58,14 +58,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     while (fq_quantizers[rows] != NULL)
         rows++;
     const fq_quantizer *row = fq_quantizers[data[0] % rows];
-    unsigned widths = (unsigned)(row->max_bits - row->min_bits + 1);
-    size_t n = 1 + ((size_t)data[3] | (size_t)data[4] << 8) % MAX_VALUES;
-    fq_blocks blocks = {.ends = ends, .n = cut_blocks(n, data[2], ends)};
-    fq_packed packed = {.quantizer = row,
-                        .bits = (uint8_t)(row->min_bits + data[1] % widths),
-                        .zstd = (data[5] & 1U) != 0,
-                        .n = n,
-                        .body = {.data = data + HEADER, .size = size - HEADER}};
+    unsigned            widths = (unsigned)(row->max_bits - row->min_bits + 1);
+    size_t              n = 1 + ((size_t)data[3] | (size_t)data[4] << 8) % MAX_VALUES;
+    fq_blocks           blocks = {.ends = ends, .n = cut_blocks(n, data[2], ends)};
+    fq_packed           packed = {.quantizer = row,
+                                  .bits = (uint8_t)(row->min_bits + data[1] % widths),
+                                  .zstd = (data[5] & 1U) != 0,
+                                  .n = n,
+                                  .body = {.data = data + HEADER, .size = size - HEADER}};
     packed.body_bytes = row->body_bytes(n, blocks.n, packed.bits);
     fq_arena arena;
     /* Room for the unpacked input and for coding it again. */

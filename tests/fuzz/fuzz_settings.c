@@ -6,31 +6,31 @@
 #include <string.h>
 
 typedef struct section {
-    bool flag;
-    int64_t whole, bounded;
-    double real, positive;
-    char text[FQ_TEXT_BYTES];
-    int choice;
-    fq_ints ints;
+    bool     flag;
+    int64_t  whole, bounded;
+    double   real, positive;
+    char     text[FQ_TEXT_BYTES];
+    int      choice;
+    fq_ints  ints;
     fq_reals reals;
     fq_words words, members;
 } section;
 
 static const char *const CHOICES[] = {"fedavg", "fedprox", "scaffold", NULL};
 static const char *const SUBSECTIONS[] = {"train", "data", NULL};
-static const fq_key KEYS[] = {
-    {"flag", FQ_TYPE_BOOL, offsetof(section, flag), "true", 0, 0, NULL, "H"},
-    {"whole", FQ_TYPE_INT, offsetof(section, whole), "-3", 0, 0, NULL, "H"},
-    {"bounded", FQ_TYPE_INT, offsetof(section, bounded), "1", 1, 100, NULL, "H"},
-    {"real", FQ_TYPE_REAL, offsetof(section, real), "0.1", 0, 0, NULL, "H"},
-    {"positive", FQ_TYPE_REAL, offsetof(section, positive), "1e-3", 0, 1000, NULL, "H"},
-    {"text", FQ_TYPE_TEXT, offsetof(section, text), NULL, 0, 0, NULL, "H"},
-    {"choice", FQ_TYPE_CHOICE, offsetof(section, choice), "fedprox", 0, 0, CHOICES, "H"},
-    {"ints", FQ_TYPE_INTS, offsetof(section, ints), "[2, 3, 4]", 1, 32, NULL, "H"},
-    {"reals", FQ_TYPE_REALS, offsetof(section, reals), "0.5", 0, 0, NULL, "H"},
-    {"words", FQ_TYPE_WORDS, offsetof(section, words), "[a, \"1\"]", 0, 0, NULL, "H"},
-    {"members", FQ_TYPE_WORDS, offsetof(section, members), "fedavg", 0, 0, CHOICES, "H"},
-    {NULL, 0, 0, NULL, 0, 0, NULL, NULL},
+static const fq_key      KEYS[] = {
+         {"flag", FQ_TYPE_BOOL, offsetof(section, flag), "true", 0, 0, NULL, "H"},
+         {"whole", FQ_TYPE_INT, offsetof(section, whole), "-3", 0, 0, NULL, "H"},
+         {"bounded", FQ_TYPE_INT, offsetof(section, bounded), "1", 1, 100, NULL, "H"},
+         {"real", FQ_TYPE_REAL, offsetof(section, real), "0.1", 0, 0, NULL, "H"},
+         {"positive", FQ_TYPE_REAL, offsetof(section, positive), "1e-3", 0, 1000, NULL, "H"},
+         {"text", FQ_TYPE_TEXT, offsetof(section, text), NULL, 0, 0, NULL, "H"},
+         {"choice", FQ_TYPE_CHOICE, offsetof(section, choice), "fedprox", 0, 0, CHOICES, "H"},
+         {"ints", FQ_TYPE_INTS, offsetof(section, ints), "[2, 3, 4]", 1, 32, NULL, "H"},
+         {"reals", FQ_TYPE_REALS, offsetof(section, reals), "0.5", 0, 0, NULL, "H"},
+         {"words", FQ_TYPE_WORDS, offsetof(section, words), "[a, \"1\"]", 0, 0, NULL, "H"},
+         {"members", FQ_TYPE_WORDS, offsetof(section, members), "fedavg", 0, 0, CHOICES, "H"},
+         {NULL, 0, 0, NULL, 0, 0, NULL, NULL},
 };
 
 /* Whatever is refused is refused with one line of text. */
@@ -42,9 +42,9 @@ static bool accepted(fq_status status) {
 }
 
 static void reload(const section *loaded) {
-    fq_buffer first = {0}, second = {0};
+    fq_buffer    first = {0}, second = {0};
     fq_document *document;
-    section back;
+    section      back;
     fq_section_write(&first, KEYS, loaded, 0);
     FUZZ_CHECK(!first.failed);
     bool read =
@@ -71,8 +71,8 @@ static void set(fq_document *document, const uint8_t *data, size_t size) {
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     const uint8_t *end = size > 0 ? memchr(data, 0, size) : NULL;
-    size_t length = end != NULL ? (size_t)(end - data) : size;
-    fq_document *document, *copy;
+    size_t         length = end != NULL ? (size_t)(end - data) : size;
+    fq_document   *document, *copy;
     if (!accepted(fq_document_parse(&document, "input", (fq_cbytes){data, length})))
         return 0;
     if (end != NULL)

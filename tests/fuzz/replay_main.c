@@ -23,15 +23,15 @@ enum { MOST_SEEDS = 512, MOST_BYTES = 1 << 21, MOST_CUTS = 512, MUTATIONS = 6000
 static const double SECONDS = 1.5;
 
 typedef struct seed {
-    char *path;
+    char     *path;
     fq_cbytes bytes;
 } seed;
 
 static const unsigned char *current;
-static size_t current_size;
+static size_t               current_size;
 
 static void save_current(void) {
-    int file = open("crash-input", O_WRONLY | O_CREAT | O_TRUNC, 0644);
+    int               file = open("crash-input", O_WRONLY | O_CREAT | O_TRUNC, 0644);
     static const char said[] = "the input is in ./crash-input\n";
     if (file >= 0 && write(file, current, current_size) == (ssize_t)current_size &&
         write(2, said, sizeof said - 1) > 0)
@@ -90,8 +90,8 @@ static bool load(seed *s, const char *path) {
 
 static size_t load_folder(const char *folder, seed *seeds) {
     struct dirent **entries;
-    size_t n = 0;
-    int n_entries = scandir(folder, &entries, NULL, alphasort);
+    size_t          n = 0;
+    int             n_entries = scandir(folder, &entries, NULL, alphasort);
     for (int i = 0; i < n_entries; i++) {
         char path[4096];
         snprintf(path, sizeof path, "%s/%s", folder, entries[i]->d_name);
@@ -118,7 +118,7 @@ static size_t below(fq_rng *rng, size_t n) {
 /* One of a few changes to data [size], whose room is twice MOST_BYTES; returns the new size. */
 static size_t mutate(unsigned char *data, size_t size, const seed *other, fq_rng *rng) {
     static const unsigned char extremes[] = {0x00, 0x01, 0x7f, 0x80, 0xff};
-    size_t at = below(rng, size), count = 1 + below(rng, 8);
+    size_t                     at = below(rng, size), count = 1 + below(rng, 8);
     switch (below(rng, 6)) {
     case 0: /* flip bits */
         for (size_t i = 0; i < count && size > 0; i++)
@@ -150,7 +150,7 @@ static size_t mutate(unsigned char *data, size_t size, const seed *other, fq_rng
 
 static int replay_folder(const char *folder) {
     static seed seeds[MOST_SEEDS];
-    size_t n = load_folder(folder, seeds);
+    size_t      n = load_folder(folder, seeds);
     if (n == 0) {
         fprintf(stderr, "no seeds in %s\n", folder);
         return 1;
@@ -162,11 +162,11 @@ static int replay_folder(const char *folder) {
         cut(&seeds[i]);
 
     unsigned char *data = malloc(2 * (size_t)MOST_BYTES);
-    fq_rng rng = fq_rng_stream(1, FQ_RNG_FAULTS, 0, 0, 0, 0);
-    int done = 0;
+    fq_rng         rng = fq_rng_stream(1, FQ_RNG_FAULTS, 0, 0, 0, 0);
+    int            done = 0;
     for (; data != NULL && done < MUTATIONS && seconds() - begin < SECONDS; done++) {
         const seed *s = &seeds[below(&rng, n)];
-        size_t size = s->bytes.size, changes = 1 + below(&rng, 3);
+        size_t      size = s->bytes.size, changes = 1 + below(&rng, 3);
         memcpy(data, s->bytes.data, size);
         for (size_t i = 0; i < changes && size <= MOST_BYTES - 8; i++)
             size = mutate(data, size, &seeds[below(&rng, n)], &rng);

@@ -8,11 +8,11 @@
 #ifndef FQ_TESTS_SUITE_H
 #define FQ_TESTS_SUITE_H
 
+#include "base/status.h"
+
 #include <CUnit/CUnit.h>
 #include <stdbool.h>
 #include <stddef.h>
-
-#include "base/status.h"
 
 typedef struct fq_case {
     const char *name;

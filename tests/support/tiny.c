@@ -1,10 +1,10 @@
 #include "tiny.h"
 
+#include "train/client_turn.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include "train/client_turn.h"
 
 static void must(fq_status status) {
     if (status == FQ_OK)
@@ -16,11 +16,12 @@ static void must(fq_status status) {
 void fq_tiny_create(fq_tiny *tiny, const char *yaml) {
     *tiny = (fq_tiny){0};
     tiny->experiment = calloc(1, sizeof *tiny->experiment);
-    must(fq_document_parse(&tiny->document, "test.yaml", (fq_cbytes){(const unsigned char *)yaml, strlen(yaml)}));
+    must(fq_document_parse(&tiny->document, "test.yaml",
+                           (fq_cbytes){(const unsigned char *)yaml, strlen(yaml)}));
     must(fq_experiment_load(tiny->document, tiny->experiment));
     must(fq_setup_create(tiny->experiment, &tiny->setup));
-    must(fq_server_create(&tiny->server, tiny->setup.model, &tiny->experiment->recipe, &tiny->experiment->server,
-                          (uint64_t)tiny->experiment->head.seed, 8));
+    must(fq_server_create(&tiny->server, tiny->setup.model, &tiny->experiment->recipe,
+                          &tiny->experiment->server, (uint64_t)tiny->experiment->head.seed, 8));
 }
 
 void fq_tiny_destroy(fq_tiny *tiny) {
@@ -41,7 +42,9 @@ typedef struct round_job {
 static fq_status take_turn(void *context, size_t task, size_t worker) {
     round_job *job = context;
     uint64_t   id = job->cohort[task];
-    fq_client  client = {.id = id, .shard = fq_partition_shard(job->tiny->setup.partition, id), .state = job->states[id]};
+    fq_client  client = {.id = id,
+                         .shard = fq_partition_shard(job->tiny->setup.partition, id),
+                         .state = job->states[id]};
     fq_update  update;
     FQ_TRY(fq_client_turn(job->workers[worker], &job->plan, &client, &update));
     FQ_TRY(fq_round_accept(job->tiny->server, worker, &update));
@@ -63,11 +66,13 @@ void fq_tiny_run(fq_tiny *tiny, uint32_t rounds, size_t workers) {
     for (uint64_t k = 0; k < clients; k++)
         job.states[k] = calloc(state == 0 ? 1 : state, sizeof(float));
     for (size_t i = 0; i < workers; i++)
-        must(fq_worker_create(&job.workers[i], tiny->setup.model, recipe, tiny->setup.max_examples));
+        must(
+            fq_worker_create(&job.workers[i], tiny->setup.model, recipe, tiny->setup.max_examples));
     for (uint32_t r = 0; r < rounds; r++) {
         fq_round_summary summary;
         uint64_t         examples = 0;
-        must(fq_cohort_sample((uint64_t)tiny->experiment->head.seed, fq_server_round(tiny->server), clients, n, job.cohort));
+        must(fq_cohort_sample((uint64_t)tiny->experiment->head.seed, fq_server_round(tiny->server),
+                              clients, n, job.cohort));
         for (size_t i = 0; i < n; i++)
             examples += fq_partition_shard(tiny->setup.partition, job.cohort[i]).n;
         must(fq_round_open(tiny->server, job.cohort, n, examples, &job.plan));

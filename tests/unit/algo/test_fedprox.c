@@ -14,9 +14,9 @@ static fq_algo_client client_of(const fq_fedprox_config *config) {
 
 static void test_gradient(void) {
     const fq_fedprox_config config = {.mu = 0.5, .server_rate = 1.0};
-    const fq_algo_client client = client_of(&config);
-    const float w[N] = {1.5f, -2.0f, 0.0f, 10.0f};
-    float grad[N] = {1.0f, 2.0f, 3.0f, 4.0f};
+    const fq_algo_client    client = client_of(&config);
+    const float             w[N] = {1.5f, -2.0f, 0.0f, 10.0f};
+    float                   grad[N] = {1.0f, 2.0f, 3.0f, 4.0f};
     fq_algorithm_fedprox.client_grad(&client, w, grad);
     const float expected[N] = {1.25f, 2.0f, 2.75f, 4.0f}; /* the last value is a statistic */
     for (int i = 0; i < N; i++)
@@ -25,9 +25,9 @@ static void test_gradient(void) {
 
 static void test_mu_zero_is_fedavg(void) {
     const fq_fedprox_config config = {.mu = 0.0, .server_rate = 1.0};
-    const fq_algo_client client = client_of(&config);
-    const float w[N] = {1.3f, -7.1f, 0.3f, 0.0f};
-    float grad[N] = {0.1f, -0.2f, 0.7f, 4.0f};
+    const fq_algo_client    client = client_of(&config);
+    const float             w[N] = {1.3f, -7.1f, 0.3f, 0.0f};
+    float                   grad[N] = {0.1f, -0.2f, 0.7f, 4.0f};
     fq_algorithm_fedprox.client_grad(&client, w, grad);
     CU_ASSERT_EQUAL(grad[0], 0.1f);
     CU_ASSERT_EQUAL(grad[1], -0.2f);
@@ -38,8 +38,8 @@ static void test_mu_zero_is_fedavg(void) {
  * / mu. */
 static void test_large_mu_holds(void) {
     const fq_fedprox_config config = {.mu = 100.0, .server_rate = 1.0};
-    const fq_algo_client client = client_of(&config);
-    float w[N] = {1.0f, -2.0f, 0.5f, 9.0f};
+    const fq_algo_client    client = client_of(&config);
+    float                   w[N] = {1.0f, -2.0f, 0.5f, 9.0f};
     for (int step = 0; step < 200; step++) {
         float grad[N] = {3.0f, 0.0f, -4.0f, 0.0f};
         fq_algorithm_fedprox.client_grad(&client, w, grad);

@@ -8,10 +8,10 @@
 enum { SIZE = 2, MAX_CLIENTS = 3 };
 
 typedef struct federation {
-    size_t n_clients;
+    size_t   n_clients;
     uint32_t n_steps;
-    double curvature[MAX_CLIENTS], minimum[MAX_CLIENTS];
-    float w[SIZE], c[SIZE], c_k[MAX_CLIENTS][SIZE];
+    double   curvature[MAX_CLIENTS], minimum[MAX_CLIENTS];
+    float    w[SIZE], c[SIZE], c_k[MAX_CLIENTS][SIZE];
 } federation;
 
 static const double RATE = 0.05;
@@ -27,7 +27,7 @@ static void run_round(federation *f, const fq_algorithm *algorithm, const void *
                                  .client_vectors = f->c_k[k],
                                  .rate = RATE,
                                  .n_steps = f->n_steps};
-        float w[SIZE], delta[SIZE], extra[SIZE] = {0};
+        float          w[SIZE], delta[SIZE], extra[SIZE] = {0};
         memcpy(w, f->w, sizeof w);
         for (uint32_t s = 0; s < f->n_steps; s++) {
             float grad[1] = {(float)(f->curvature[k] * ((double)w[0] - f->minimum[k]))};
@@ -66,7 +66,7 @@ static federation unlike_clients(void) {
 
 static void test_reaches_the_optimum(void) {
     const fq_scaffold_config config = {.server_rate = 1.0};
-    federation f = unlike_clients();
+    federation               f = unlike_clients();
     for (int round = 0; round < 400; round++)
         run_round(&f, &fq_algorithm_scaffold, &config);
     CU_ASSERT_DOUBLE_EQUAL((double)f.w[0], -0.25, 1e-5);
@@ -77,7 +77,7 @@ static void test_reaches_the_optimum(void) {
 
 static void test_fedavg_stops_short(void) {
     const fq_fedavg_config config = {.server_rate = 1.0};
-    federation f = unlike_clients();
+    federation             f = unlike_clients();
     for (int round = 0; round < 400; round++)
         run_round(&f, &fq_algorithm_fedavg, &config);
     CU_ASSERT_DOUBLE_EQUAL((double)f.w[0], -0.132722, 1e-5);
@@ -86,8 +86,8 @@ static void test_fedavg_stops_short(void) {
 /* With everybody taking part, c is the mean of the c_k after every round. */
 static void test_sum_rule(void) {
     const fq_scaffold_config config = {.server_rate = 0.7};
-    federation f = {
-        .n_clients = 3, .n_steps = 3, .curvature = {1.0, 3.0, 0.5}, .minimum = {2.0, -1.0, 4.0}};
+    federation               f = {
+                      .n_clients = 3, .n_steps = 3, .curvature = {1.0, 3.0, 0.5}, .minimum = {2.0, -1.0, 4.0}};
     for (int round = 0; round < 20; round++) {
         run_round(&f, &fq_algorithm_scaffold, &config);
         const double sum = (double)f.c_k[0][0] + (double)f.c_k[1][0] + (double)f.c_k[2][0];
@@ -99,7 +99,7 @@ static void test_sum_rule(void) {
 
 static void test_identical_clients_are_fedavg(void) {
     const fq_scaffold_config scaffold = {.server_rate = 1.0};
-    const fq_fedavg_config fedavg = {.server_rate = 1.0};
+    const fq_fedavg_config   fedavg = {.server_rate = 1.0};
     federation a = {.n_clients = 2, .n_steps = 4, .curvature = {2.0, 2.0}, .minimum = {1.5, 1.5}};
     federation b = a;
     for (int round = 0; round < 10; round++) {
@@ -112,16 +112,16 @@ static void test_identical_clients_are_fedavg(void) {
 /* A share of the clients moves c by that share. */
 static void test_share(void) {
     const fq_scaffold_config config = {.server_rate = 1.0};
-    float c[SIZE] = {1.0f, 0.0f}, w[SIZE] = {0};
-    const float mean[SIZE] = {0}, extra[SIZE] = {4.0f, 7.0f};
-    const fq_algo_server server = {.config = &config,
-                                   .size = SIZE,
-                                   .n_trainable = 1,
-                                   .share = 0.25,
-                                   .vectors = c,
-                                   .mean = mean,
-                                   .extra = extra,
-                                   .w = w};
+    float                    c[SIZE] = {1.0f, 0.0f}, w[SIZE] = {0};
+    const float              mean[SIZE] = {0}, extra[SIZE] = {4.0f, 7.0f};
+    const fq_algo_server     server = {.config = &config,
+                                       .size = SIZE,
+                                       .n_trainable = 1,
+                                       .share = 0.25,
+                                       .vectors = c,
+                                       .mean = mean,
+                                       .extra = extra,
+                                       .w = w};
     fq_algorithm_scaffold.server_step(&server);
     CU_ASSERT_EQUAL(c[0], 2.0f);
     CU_ASSERT_EQUAL(c[1], 0.0f); /* statistics have no control variate */
@@ -130,9 +130,9 @@ static void test_share(void) {
 /* No local step, or a rate of zero: no division, and the client keeps what it knew. */
 static void test_no_steps(void) {
     const fq_scaffold_config config = {.server_rate = 1.0};
-    const float c[SIZE] = {1.0f, 0.0f}, delta[SIZE] = {0};
+    const float              c[SIZE] = {1.0f, 0.0f}, delta[SIZE] = {0};
     for (uint32_t n_steps = 0; n_steps < 2; n_steps++) {
-        float c_k[SIZE] = {3.0f, 0.0f}, extra[SIZE] = {5.0f, 5.0f};
+        float          c_k[SIZE] = {3.0f, 0.0f}, extra[SIZE] = {5.0f, 5.0f};
         fq_algo_client client = {.config = &config,
                                  .size = SIZE,
                                  .n_trainable = 1,

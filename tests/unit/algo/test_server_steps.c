@@ -16,7 +16,7 @@ static trace run(const fq_algorithm *algorithm, const void *config) {
     trace t;
     float w[SIZE] = {1.0f, 10.0f}, vectors[MAX_VECTORS * SIZE] = {0};
     for (uint32_t round = 0; round < 2; round++) {
-        const float mean[SIZE] = {means[round], 0.125f};
+        const float          mean[SIZE] = {means[round], 0.125f};
         const fq_algo_server server = {.config = config,
                                        .size = SIZE,
                                        .n_trainable = 1,
@@ -35,7 +35,7 @@ static trace run(const fq_algorithm *algorithm, const void *config) {
 
 static void test_fedavg(void) {
     fq_fedavg_config config = {.server_rate = 1.0};
-    trace t = run(&fq_algorithm_fedavg, &config);
+    trace            t = run(&fq_algorithm_fedavg, &config);
     CU_ASSERT_EQUAL(t.w[0], 1.5f);
     CU_ASSERT_EQUAL(t.w[1], 1.25f);
     CU_ASSERT_EQUAL(t.statistic, 10.25f);
@@ -47,7 +47,7 @@ static void test_fedavg(void) {
 
 static void test_fedavgm(void) {
     fq_fedavgm_config config = {.server_rate = 2.0, .momentum = 0.5};
-    trace t = run(&fq_algorithm_fedavgm, &config);
+    trace             t = run(&fq_algorithm_fedavgm, &config);
     CU_ASSERT_EQUAL(t.w[0], 2.0f); /* v = 0.5 */
     CU_ASSERT_EQUAL(t.w[1], 2.0f); /* v = 0.25 - 0.25 */
     CU_ASSERT_EQUAL(t.vectors[1][0], 0.0f);
@@ -99,8 +99,8 @@ static void test_fedyogi(void) {
 static void test_adaptive_reduces_to_fedavg(void) {
     const fq_adaptive_config config = {
         .server_rate = 0.5, .beta1 = 0.0, .beta2 = 0.0, .tau = 1e-12};
-    float w[SIZE] = {1.0f, 0.0f}, vectors[MAX_VECTORS * SIZE] = {0};
-    const float mean[SIZE] = {-1.0f, 0.0f}; /* d^2 = 1, so v = 1 */
+    float                w[SIZE] = {1.0f, 0.0f}, vectors[MAX_VECTORS * SIZE] = {0};
+    const float          mean[SIZE] = {-1.0f, 0.0f}; /* d^2 = 1, so v = 1 */
     const fq_algo_server server = {.config = &config,
                                    .size = SIZE,
                                    .n_trainable = 1,
@@ -116,10 +116,10 @@ static void test_adaptive_reduces_to_fedavg(void) {
 static void test_yogi_forgets_slowly(void) {
     const fq_adaptive_config config = {
         .server_rate = 0.1, .beta1 = 0.9, .beta2 = 0.99, .tau = 1e-3};
-    float w[SIZE] = {0};
-    const float mean[SIZE] = {0.1f, 0.0f};
-    float yogi[MAX_VECTORS * SIZE] = {0.0f, 0.0f, 100.0f, 0.0f};
-    float adam[MAX_VECTORS * SIZE] = {0.0f, 0.0f, 100.0f, 0.0f};
+    float          w[SIZE] = {0};
+    const float    mean[SIZE] = {0.1f, 0.0f};
+    float          yogi[MAX_VECTORS * SIZE] = {0.0f, 0.0f, 100.0f, 0.0f};
+    float          adam[MAX_VECTORS * SIZE] = {0.0f, 0.0f, 100.0f, 0.0f};
     fq_algo_server server = {
         .config = &config, .size = SIZE, .n_trainable = 1, .vectors = yogi, .mean = mean, .w = w};
     fq_algorithm_fedyogi.server_step(&server);
@@ -158,7 +158,7 @@ static void test_symmetry(void) {
     const fq_algorithm *const rows[] = {&fq_algorithm_fedadagrad, &fq_algorithm_fedadam,
                                         &fq_algorithm_fedyogi};
     for (size_t r = 0; r < 3; r++) {
-        float w[2] = {0}, vectors[4] = {0};
+        float       w[2] = {0}, vectors[4] = {0};
         const float mean[2] = {0.3f, -0.3f};
         for (int round = 0; round < 3; round++) {
             const fq_algo_server server = {.config = &config,

@@ -71,7 +71,7 @@ static void test_rewind(void) {
     int *kept = FQ_ARENA_NEW(&arena, int, 1);
     *kept = 42;
     size_t mark = fq_arena_mark(&arena);
-    void *first = FQ_ARENA_NEW(&arena, char, 500);
+    void  *first = FQ_ARENA_NEW(&arena, char, 500);
     fq_arena_rewind(&arena, mark);
     void *second = FQ_ARENA_NEW(&arena, char, 500);
     CU_ASSERT_PTR_EQUAL(first, second);

@@ -37,7 +37,7 @@ static void test_round_trip(void) {
     fq_put_padding(&out, 64);
     fq_put_floats(&out, x, 1000);
     fq_reader in = fq_reader_of((fq_cbytes){out.data, out.size});
-    char text[16];
+    char      text[16];
     CU_ASSERT_EQUAL(fq_get_u8(&in), 200);
     CU_ASSERT_EQUAL(fq_get_u64(&in), UINT64_MAX - 1);
     CU_ASSERT_TRUE(signbit(fq_get_f64(&in)));
@@ -53,7 +53,7 @@ static void test_round_trip(void) {
 
 static void test_reading_past_the_end(void) {
     static const unsigned char four[] = {1, 2, 3, 4};
-    fq_reader in = fq_reader_of((fq_cbytes){four, 4});
+    fq_reader                  in = fq_reader_of((fq_cbytes){four, 4});
     CU_ASSERT_EQUAL(fq_get_u64(&in), 0);
     CU_ASSERT_TRUE(in.failed);
     CU_ASSERT_EQUAL(fq_get_u8(&in), 0); /* stays failed, although a byte is there */
@@ -81,8 +81,8 @@ static void test_bad_texts(void) {
     static const unsigned char longer[] = {3, 0, 0, 0, 'a', 'b', 'c'};
     static const unsigned char with_nul[] = {3, 0, 0, 0, 'a', 0, 'c'};
     static const unsigned char absent[] = {0xff, 0xff, 0xff, 0xff, 'a'};
-    char text[4] = "xyz";
-    fq_reader in = fq_reader_of((fq_cbytes){longer, sizeof longer});
+    char                       text[4] = "xyz";
+    fq_reader                  in = fq_reader_of((fq_cbytes){longer, sizeof longer});
     fq_get_text(&in, text, 4);
     CU_ASSERT_STRING_EQUAL(text, "abc");
     in = fq_reader_of((fq_cbytes){longer, sizeof longer});

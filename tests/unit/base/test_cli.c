@@ -11,44 +11,44 @@ static const fq_option RUN_OPTIONS[] = {
     {"out", 'o', "DIR", false, "Folder for the results."},
     {"resume", 'r', NULL, false, "Continue a run that was interrupted."},
     {NULL, 0, NULL, false, NULL}};
-static const fq_option COMMON_OPTIONS[] = {{"json", 'j', NULL, false, "Write JSON to stdout."},
-                                           {"quiet", 'q', NULL, false, "Only errors."},
-                                           {NULL, 0, NULL, false, NULL}};
+static const fq_option   COMMON_OPTIONS[] = {{"json", 'j', NULL, false, "Write JSON to stdout."},
+                                             {"quiet", 'q', NULL, false, "Only errors."},
+                                             {NULL, 0, NULL, false, NULL}};
 static const char *const RUN_TEXT[] = {"Reads the settings in FILE.yaml, trains, evaluates at "
                                        "every bit-width asked for, and writes the "
                                        "model. Results are the same for any number of workers.",
                                        "A line may begin with .dots or a \\backslash or a 'quote'.",
                                        NULL};
-static const fq_example RUN_EXAMPLES[] = {
-    {"fedq-demo run mqat.yaml --set train.rounds=20", "A short run."}, {NULL, NULL}};
+static const fq_example  RUN_EXAMPLES[] = {
+     {"fedq-demo run mqat.yaml --set train.rounds=20", "A short run."}, {NULL, NULL}};
 static const fq_command COMMANDS[] = {
     {"run", "FILE.yaml", "Run an experiment", RUN_TEXT, RUN_OPTIONS, RUN_EXAMPLES},
     {"report", "RUN...", "Write a report of several runs", NULL, NULL, NULL},
     {"list", "[KIND]", "List what there is", NULL, NULL, NULL},
     {"status", "", "Show the state", NULL, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL, NULL}};
-static const char *const PROGRAM_TEXT[] = {"Simulates a federation.", NULL};
-static const char *const ENVIRONMENT[] = {"FEDQ_DATA\tWhere data sets are looked for.", NULL};
+static const char *const       PROGRAM_TEXT[] = {"Simulates a federation.", NULL};
+static const char *const       ENVIRONMENT[] = {"FEDQ_DATA\tWhere data sets are looked for.", NULL};
 static const fq_manual_section SECTIONS[] = {{"ENVIRONMENT", ENVIRONMENT}, {NULL, NULL}};
-static const char *const SEE_ALSO[] = {"fedq-server(1)", "fedq-client(1)", NULL};
-static const fq_program PROGRAM = {.name = "fedq-demo",
-                                   .version = "0.1.0",
-                                   .date = "2025-01-31",
-                                   .summary = "federated training for tests",
-                                   .description = PROGRAM_TEXT,
-                                   .commands = COMMANDS,
-                                   .options = COMMON_OPTIONS,
-                                   .sections = SECTIONS,
-                                   .see_also = SEE_ALSO};
+static const char *const       SEE_ALSO[] = {"fedq-server(1)", "fedq-client(1)", NULL};
+static const fq_program        PROGRAM = {.name = "fedq-demo",
+                                          .version = "0.1.0",
+                                          .date = "2025-01-31",
+                                          .summary = "federated training for tests",
+                                          .description = PROGRAM_TEXT,
+                                          .commands = COMMANDS,
+                                          .options = COMMON_OPTIONS,
+                                          .sections = SECTIONS,
+                                          .see_also = SEE_ALSO};
 
 enum { MOST_WORDS = 16, TEXT_BYTES = 16384 };
 
 typedef struct result {
-    fq_cli cli;
+    fq_cli         cli;
     fq_cli_outcome outcome;
-    char out[TEXT_BYTES], err[TEXT_BYTES];
-    char *argv[MOST_WORDS + 1];
-    char line[512];
+    char           out[TEXT_BYTES], err[TEXT_BYTES];
+    char          *argv[MOST_WORDS + 1];
+    char           line[512];
 } result;
 
 /* Parse "run a.yaml --seed 3"; words are parted by blanks. */
@@ -109,7 +109,7 @@ static void test_options(void) {
 static void test_operands(void) {
     static const struct {
         const char *line;
-        size_t n;
+        size_t      n;
     } rows[] = {
         {"report a", 1}, {"report a b c d", 4}, {"list", 0}, {"list models", 1}, {"status", 0}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -169,7 +169,7 @@ static void test_wrong_numbers(void) {
                                         "run x --seed=",
                                         "run x --seed 99999999999999999999999"};
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
-        result r;
+        result   r;
         uint64_t seed = 5;
         parse(&r, lines[i]);
         CU_ASSERT_EQUAL(r.outcome, FQ_CLI_COMMAND);
@@ -203,7 +203,8 @@ static void test_help(void) {
     CU_ASSERT_PTR_NOT_NULL(strstr(r.out, "\n  run FILE.yaml             Run an experiment\n"));
     CU_ASSERT_PTR_NOT_NULL(strstr(r.out, "\n  -q, --quiet               Only errors.\n"));
     CU_ASSERT_PTR_NULL(strstr(r.out, "--seed"));
-    CU_ASSERT_PTR_NOT_NULL(strstr(r.out, "\nEnvironment:\n  FEDQ_DATA                 Where data sets"));
+    CU_ASSERT_PTR_NOT_NULL(
+        strstr(r.out, "\nEnvironment:\n  FEDQ_DATA                 Where data sets"));
     fq_cli_fini(&r.cli);
 
     static const char *const same[] = {"run --help", "--help run", "run -h", "run x y z -rh"};
@@ -256,12 +257,12 @@ static int run_checker(const char *program, const char *page) {
 
 static void test_manual(void) {
     const char *path = fq_test_path("fedq-demo.1");
-    FILE *out = fopen(path, "w");
+    FILE       *out = fopen(path, "w");
     CU_ASSERT_PTR_NOT_NULL_FATAL(out);
     fq_cli_man(&PROGRAM, out);
     fclose(out);
     static char text[TEXT_BYTES];
-    FILE *in = fopen(path, "r");
+    FILE       *in = fopen(path, "r");
     text[fread(text, 1, sizeof text - 1, in)] = '\0';
     fclose(in);
     static const char *const parts[] = {

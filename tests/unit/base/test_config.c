@@ -10,12 +10,12 @@
 #include <string.h>
 
 typedef struct training {
-    bool quiet;
-    int64_t epochs, seed;
-    double rate, alpha;
-    char path[FQ_TEXT_BYTES];
-    int algorithm;
-    fq_ints bits;
+    bool     quiet;
+    int64_t  epochs, seed;
+    double   rate, alpha;
+    char     path[FQ_TEXT_BYTES];
+    int      algorithm;
+    fq_ints  bits;
     fq_reals rates;
     fq_words robustness, tags;
 } training;
@@ -98,7 +98,8 @@ static void test_byte_order_mark(void) {
     training t;
     FQ_ASSERT_OK(load("\xef\xbb\xbfother: 1\ntrain: {epochs: 7}\n", NULL, &t));
     CU_ASSERT_EQUAL(t.epochs, 7);
-    FQ_ASSERT_FAILS(load("\xef\xbb\xbfother: 1\ntrain: {epochs: x}\n", NULL, &t), FQ_EINVAL, "FILE:2: ");
+    FQ_ASSERT_FAILS(load("\xef\xbb\xbfother: 1\ntrain: {epochs: x}\n", NULL, &t), FQ_EINVAL,
+                    "FILE:2: ");
 }
 
 /* A key or a section without a value is one forgotten. */
@@ -106,8 +107,8 @@ static void test_no_value(void) {
     static const char *const without[] = {"epochs:\n", "epochs: ~\n", "epochs: null\n",
                                           "epochs: # 5\n"};
     static const char *const keys[] = {"quiet", "rate", "path", "algorithm", "bits", "robustness"};
-    training t;
-    char text[64];
+    training                 t;
+    char                     text[64];
     for (size_t i = 0; i < sizeof without / sizeof *without; i++) {
         snprintf(text, sizeof text, "train:\n  %s", without[i]);
         FQ_ASSERT_FAILS(load(text, NULL, &t), FQ_EINVAL,
@@ -116,7 +117,8 @@ static void test_no_value(void) {
     }
     static const char *const sections[] = {"train:\n", "train: ~\n", "train: # {rate: 1}\n"};
     for (size_t i = 0; i < sizeof sections / sizeof *sections; i++)
-        FQ_ASSERT_FAILS(load(sections[i], NULL, &t), FQ_EINVAL, "FILE:1: train: no keys; give some");
+        FQ_ASSERT_FAILS(load(sections[i], NULL, &t), FQ_EINVAL,
+                        "FILE:1: train: no keys; give some");
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
         snprintf(text, sizeof text, "train: {%s: }", keys[i]);
         FQ_ASSERT_FAILS(load(text, NULL, &t), FQ_EINVAL, keys[i]);
@@ -171,7 +173,7 @@ typedef struct bad {
 
 static void check_bad(const bad *rows, size_t n) {
     for (size_t i = 0; i < n; i++) {
-        training t;
+        training  t;
         fq_status status = load(rows[i].text, NULL, &t);
         CU_ASSERT_EQUAL(status, FQ_EINVAL);
         if (strcmp(fq_status_text(), rows[i].error) != 0)
@@ -305,7 +307,7 @@ static void test_bad_documents(void) {
 
 static char *repeat(const char *unit, size_t n, const char *end) {
     size_t length = strlen(unit);
-    char *text = malloc(n * length + strlen(end) + 1);
+    char  *text = malloc(n * length + strlen(end) + 1);
     CU_ASSERT_PTR_NOT_NULL_FATAL(text);
     for (size_t i = 0; i < n; i++)
         memcpy(text + i * length, unit, length);
@@ -314,9 +316,9 @@ static char *repeat(const char *unit, size_t n, const char *end) {
 }
 
 static void test_limits(void) {
-    training t;
+    training     t;
     fq_document *document;
-    char *text = repeat("[", 32, "");
+    char        *text = repeat("[", 32, "");
     FQ_ASSERT_FAILS(load(text, NULL, &t), FQ_EINVAL, "did not find expected node content");
     free(text);
     text = repeat("[", 200000, "");
@@ -335,7 +337,7 @@ static void test_limits(void) {
     fq_buffer many = {0};
     for (int i = 0; i < 1025; i++) {
         char line[32];
-        int n = snprintf(line, sizeof line, "k%d: 1\n", i);
+        int  n = snprintf(line, sizeof line, "k%d: 1\n", i);
         fq_put_bytes(&many, line, (size_t)n);
     }
     FQ_ASSERT_FAILS(fq_document_parse(&document, "FILE", (fq_cbytes){many.data, many.size}),
@@ -344,7 +346,7 @@ static void test_limits(void) {
     fq_buffer_fini(&many);
 
     char *word = repeat("ü", 200, "");
-    char long_text[600];
+    char  long_text[600];
     snprintf(long_text, sizeof long_text, "train: {path: %s}", word);
     FQ_ASSERT_FAILS(load(long_text, NULL, &t), FQ_EINVAL,
                     "ü...' has 400 bytes; at most 255 are allowed");
@@ -394,7 +396,7 @@ static void test_set(void) {
         CU_ASSERT_EQUAL(load("train: {rate: 7, bits: [1]}\n", one, &t), FQ_EINVAL);
         CU_ASSERT_STRING_EQUAL(fq_status_text(), rows[i].error);
     }
-    char *deep = repeat("a.", 32, "b=1");
+    char             *deep = repeat("a.", 32, "b=1");
     const char *const too_deep[] = {deep, NULL};
     FQ_ASSERT_FAILS(load("", too_deep, &t), FQ_EINVAL, "nested deeper than 32 levels");
     free(deep);
@@ -462,7 +464,7 @@ static void test_nodes(void) {
 }
 
 static void test_read_file(void) {
-    const char *path = fq_test_path("a.yaml");
+    const char  *path = fq_test_path("a.yaml");
     fq_document *document;
     fq_test_write(path, "a: 1\nb: [\n", 10);
     FQ_ASSERT_FAILS(fq_document_read(&document, path), FQ_EINVAL, "a.yaml:3: not valid YAML");
@@ -475,7 +477,7 @@ static void test_read_file(void) {
 
 /* Write, read back, compare. */
 static void check_reload(const training *t) {
-    fq_buffer yaml = {0};
+    fq_buffer   yaml = {0};
     const char *head = "train:\n";
     fq_put_bytes(&yaml, head, strlen(head));
     fq_section_write(&yaml, KEYS, t, 2);
@@ -499,7 +501,7 @@ static void check_reload(const training *t) {
 static void test_reload_numbers(void) {
     training t;
     FQ_ASSERT_OK(load("", NULL, &t));
-    fq_rng rng = fq_rng_stream(1, FQ_RNG_DATA, 0, 0, 0, 0);
+    fq_rng              rng = fq_rng_stream(1, FQ_RNG_DATA, 0, 0, 0, 0);
     static const double special[] = {
         0.0, -0.0, DBL_MAX, DBL_MIN, 4.9e-324, 0.1, 1.0 / 3.0, 1e22, 123456789012345678.0};
     memcpy(t.rates.v, special, sizeof special);
@@ -555,7 +557,7 @@ static void test_reload_texts(void) {
                                         "Yes",
                                         ".5",
                                         "/usr/share/x-1.gz"};
-    training t;
+    training                 t;
     FQ_ASSERT_OK(load("", NULL, &t));
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         memset(&t.tags, 0, sizeof t.tags);
@@ -569,7 +571,7 @@ static void test_reload_texts(void) {
 
 static void test_locale(void) {
     static const char *const with_comma[] = {"de_DE.UTF-8", "fr_FR.UTF-8", "de_DE.utf8", "de_DE"};
-    const char *found = NULL;
+    const char              *found = NULL;
     for (size_t i = 0; found == NULL && i < sizeof with_comma / sizeof *with_comma; i++)
         found = setlocale(LC_ALL, with_comma[i]);
     training t;
@@ -619,7 +621,7 @@ static void test_bad_table(void) {
         {"rate", FQ_TYPE_REAL, 0, "fast", 0, 0, NULL, "A default that is no number."},
         {NULL, 0, 0, NULL, 0, 0, NULL, NULL}};
     fq_document *document;
-    double rate;
+    double       rate;
     FQ_ASSERT_OK(fq_document_parse(&document, "FILE", bytes_of("")));
     FQ_ASSERT_FAILS(fq_section_load(document, fq_document_root(document), "", keys, NULL, &rate),
                     FQ_EINVAL, "default:1: rate: 'fast' is not a number");

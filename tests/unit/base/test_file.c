@@ -29,7 +29,7 @@ static bool holds(const char *path, const char *text) {
 
 static size_t count_entries(const char *folder) {
     size_t n = 0;
-    DIR *entries = opendir(folder);
+    DIR   *entries = opendir(folder);
     CU_ASSERT_PTR_NOT_NULL_FATAL(entries);
     for (struct dirent *entry; (entry = readdir(entries)) != NULL;)
         n += entry->d_name[0] != '.';
@@ -56,7 +56,7 @@ static void test_read(void) {
 /* A pipe is read if somebody writes to it, and never waited for if nobody does. */
 static void test_pipes(void) {
     const char *path = fq_test_path("pipe");
-    fq_cbytes got;
+    fq_cbytes   got;
     CU_ASSERT_EQUAL_FATAL(mkfifo(path, 0600), 0);
     FQ_ASSERT_FAILS(fq_file_read(path, 100, &got), FQ_EIO, "pipe that nobody writes to");
     FQ_ASSERT_FAILS(fq_file_map(path, &got), FQ_EIO, "not a regular file");
@@ -84,7 +84,7 @@ static void test_read_gzip(void) {
     static unsigned char data[N], packed[2 * N];
     fill(data, N);
     const char *path = fq_test_path("data.gz");
-    gzFile file = gzopen(path, "wb");
+    gzFile      file = gzopen(path, "wb");
     CU_ASSERT_EQUAL_FATAL(gzwrite(file, data, N), N);
     CU_ASSERT_EQUAL_FATAL(gzclose(file), Z_OK);
     fq_cbytes got;
@@ -172,14 +172,26 @@ static void test_crc(void) {
     CU_ASSERT_EQUAL(fq_crc32(bytes_of("")), 0);
 }
 
+/* A device stays a device. */
+static void test_devices_are_not_replaced(void) {
+    struct stat info;
+    FQ_ASSERT_OK(fq_file_replace("/dev/null", (fq_cbytes){(const unsigned char *)"x", 1}, false));
+    CU_ASSERT_EQUAL_FATAL(stat("/dev/null", &info), 0);
+    CU_ASSERT_TRUE(S_ISCHR(info.st_mode));
+    FQ_ASSERT_FAILS(fq_file_replace("/dev/full", (fq_cbytes){(const unsigned char *)"x", 1}, false),
+                    FQ_EIO, "/dev/full");
+}
+
 int main(void) {
-    static const fq_case cases[] = {{"read whole, within a limit", test_read}, {"pipes", test_pipes},
+    static const fq_case cases[] = {{"read whole, within a limit", test_read},
+                                    {"pipes", test_pipes},
                                     {"read gzip, refuse damaged gzip", test_read_gzip},
                                     {"map", test_map},
                                     {"replace in one step", test_replace},
                                     {"a failed replace leaves nothing", test_failed_replace},
                                     {"make folders", test_folders},
                                     {"CRC-32 of the standard's check text", test_crc},
+                                    {"devices are not replaced", test_devices_are_not_replaced},
                                     {NULL, NULL}};
     return fq_run_suite("file", cases);
 }

@@ -6,7 +6,7 @@
 
 static bool hash_is(const void *data, size_t size, const char *expected) {
     unsigned char hash[FQ_HASH_BYTES];
-    char text[FQ_HASH_TEXT];
+    char          text[FQ_HASH_TEXT];
     fq_sha256((fq_cbytes){data, size}, hash);
     fq_hash_text(hash, text);
     return strcmp(text, expected) == 0;

@@ -8,11 +8,11 @@
 enum { MOST_WORKERS = 5, N_TASKS = 300 };
 
 typedef struct job {
-    size_t n_workers;
-    int runs[N_TASKS];
-    long scratch[MOST_WORKERS]; /* not atomic: a worker runs one task at a time */
+    size_t        n_workers;
+    int           runs[N_TASKS];
+    long          scratch[MOST_WORKERS]; /* not atomic: a worker runs one task at a time */
     atomic_size_t started;
-    atomic_bool wrong_worker;
+    atomic_bool   wrong_worker;
 } job;
 
 static fq_status count_task(void *context, size_t task, size_t worker) {
@@ -53,7 +53,7 @@ static void test_many_small_jobs(void) {
     fq_pool *pool;
     FQ_ASSERT_OK(fq_pool_create(&pool, 3));
     for (int round = 0; round < 2000; round++) {
-        job j = {.n_workers = 3};
+        job    j = {.n_workers = 3};
         size_t n = (size_t)round % 4;
         FQ_ASSERT_OK(fq_pool_for(pool, n, count_task, &j));
         for (size_t i = 0; i < 5; i++)

@@ -43,7 +43,7 @@ static void *read_text(void *fresh) {
 
 static void test_threads(void) {
     fq_fail(FQ_EIO, "of this thread");
-    bool fresh = false;
+    bool      fresh = false;
     pthread_t thread;
     CU_ASSERT_EQUAL_FATAL(pthread_create(&thread, NULL, read_text, &fresh), 0);
     pthread_join(thread, NULL);

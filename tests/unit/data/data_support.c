@@ -6,7 +6,7 @@
 #include <zlib.h>
 
 fq_data_settings test_data_settings(const char *set, const char *folder) {
-    fq_document *document;
+    fq_document     *document;
     fq_data_settings settings;
     FQ_ASSERT_OK(
         fq_document_parse(&document, "defaults", (fq_cbytes){(const unsigned char *)"", 0}));

@@ -3,13 +3,13 @@
 enum { N = 23, BATCH = 5 };
 
 static void test_each_epoch_has_all_once(void) {
-    uint32_t order[N], first[N];
+    uint32_t   order[N], first[N];
     fq_batches batches;
     fq_batches_begin(&batches, order, N, BATCH, 1, 2, 3);
     for (uint32_t epoch = 0; epoch < 3; epoch++) {
         unsigned seen[N] = {0};
         for (size_t b = 0; b < fq_batches_per_epoch(N, BATCH); b++) {
-            size_t size;
+            size_t          size;
             const uint32_t *positions = fq_batches_next(&batches, &size);
             CU_ASSERT_EQUAL(size, b < 4 ? 5 : 3);
             CU_ASSERT_EQUAL(batches.epoch, epoch);
@@ -49,7 +49,7 @@ static void test_named_by_seed_round_client(void) {
 }
 
 static void test_drops_short_end(void) {
-    uint32_t order[N];
+    uint32_t   order[N];
     fq_batches batches;
     fq_batches_begin(&batches, order, N, BATCH, 1, 0, 0);
     batches.drop_last = true;

@@ -37,7 +37,7 @@ static void test_reads_ten_classes(void) {
     for (int i = 0; i < 2; i++) {
         write_cifar10(folders[i]);
         fq_data_settings settings = test_data_settings("cifar10", given[i]);
-        fq_dataset *set;
+        fq_dataset      *set;
         FQ_ASSERT_OK(fq_dataset_open(&settings, 1, &set));
         CU_ASSERT_EQUAL(fq_dataset_train_count(set), 1 + 2 + 3 + 4 + 5);
         CU_ASSERT_EQUAL(fq_dataset_test_count(set), 2);
@@ -60,7 +60,7 @@ static void test_reads_fine_labels(void) {
     write_records("hundred", "train.bin", 3, 2, 97);
     write_records("hundred", "test.bin", 1, 2, 0);
     fq_data_settings settings = test_data_settings("cifar100", "hundred");
-    fq_dataset *set;
+    fq_dataset      *set;
     FQ_ASSERT_OK(fq_dataset_open(&settings, 1, &set));
     CU_ASSERT_EQUAL(fq_dataset_classes(set), 100);
     CU_ASSERT_EQUAL(set->train.labels[2], 99);
@@ -73,7 +73,7 @@ static void test_reads_fine_labels(void) {
 
 static void test_refuses_damage(void) {
     fq_data_settings settings = test_data_settings("cifar10", "bad");
-    fq_dataset *set;
+    fq_dataset      *set;
     write_cifar10("bad");
     write_records("bad", "data_batch_4.bin", 3, 1, 8);
     FQ_ASSERT_FAILS(fq_dataset_open(&settings, 1, &set), FQ_EPROTO,

@@ -51,7 +51,7 @@ static void check_gather(const fq_dataset *set, bool bytes, const fq_normalizati
         index[i] = (i * 7 + 3) % N;
         order[i] = (i * 11 + 5) % N;
     }
-    float *x = malloc(FEATURES * lanes * sizeof *x);
+    float   *x = malloc(FEATURES * lanes * sizeof *x);
     uint16_t labels[N];
     for (size_t i = 0; i < FEATURES * lanes; i++)
         x[i] = NAN;
@@ -73,9 +73,9 @@ static void check_gather(const fq_dataset *set, bool bytes, const fq_normalizati
 static void test_gathers_every_batch_size(void) {
     for (int bytes = 0; bytes < 2; bytes++)
         for (int normalised = 0; normalised < 2; normalised++) {
-            fq_dataset *set = make_set(bytes);
+            fq_dataset            *set = make_set(bytes);
             const fq_normalization none = {0}, *used = normalised ? &per_channel : &none;
-            fq_data_settings settings = test_data_settings("made", NULL);
+            fq_data_settings       settings = test_data_settings("made", NULL);
             FQ_ASSERT_OK(fq_dataset_finish(set, &settings, normalised ? used : NULL));
             for (size_t batch = 1; batch <= 41; batch++)
                 check_gather(set, bytes, used, batch, (batch + 7) / 8 * 8);
@@ -85,10 +85,10 @@ static void test_gathers_every_batch_size(void) {
 }
 
 static void test_gathers_test_examples(void) {
-    fq_dataset *set = make_set(true);
+    fq_dataset      *set = make_set(true);
     fq_data_settings settings = test_data_settings("made", NULL);
     FQ_ASSERT_OK(fq_dataset_finish(set, &settings, NULL));
-    float x[FEATURES * 8];
+    float    x[FEATURES * 8];
     uint16_t labels[8];
     fq_dataset_gather_test(set, 20, 5, 8, x, labels);
     for (size_t f = 0; f < FEATURES; f++)
@@ -105,10 +105,10 @@ static void test_gathers_test_examples(void) {
 static void test_normalisation_settings(void) {
     const fq_normalization automatic = {1, {0.5}, {0.5}};
     static const struct {
-        int normalize;
-        fq_reals mean, std;
-        size_t n;
-        double mean0, std2;
+        int         normalize;
+        fq_reals    mean, std;
+        size_t      n;
+        double      mean0, std2;
         const char *part; /* of the error; NULL: none */
     } cases[] = {
         {FQ_NORMALIZE_AUTO, {0}, {0}, 1, 0.5, 0.0, NULL},
@@ -128,7 +128,7 @@ static void test_normalisation_settings(void) {
         {FQ_NORMALIZE_CUSTOM, {1, {0}}, {1, {-1}}, 0, 0, 0, "data.std: -1 is not allowed"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        fq_dataset *set = make_set(true);
+        fq_dataset      *set = make_set(true);
         fq_data_settings settings = test_data_settings("made", NULL);
         settings.normalize = cases[i].normalize;
         settings.mean = cases[i].mean;
@@ -148,7 +148,7 @@ static void test_normalisation_settings(void) {
 }
 
 static void test_limits_keep_the_mix(void) {
-    fq_dataset *set = make_set(true);
+    fq_dataset      *set = make_set(true);
     fq_data_settings settings = test_data_settings("made", NULL);
     settings.train_limit = 20;
     settings.test_limit = 7;

@@ -21,11 +21,11 @@ static uint8_t letter(size_t i) {
 /* Four files of n training and m test examples; packed by gzip if `suffix` is ".gz". */
 static void write_set(const char *folder, const char *prefix, const char *test, const char *suffix,
                       uint32_t n, uint32_t m, uint8_t (*labels)(size_t i)) {
-    const char *part[2] = {"train", test};
+    const char    *part[2] = {"train", test};
     const uint32_t count[2] = {n, m};
     for (int i = 0; i < 2; i++) {
-        char name[128];
-        fq_buffer images = {0}, marks = {0};
+        char           name[128];
+        fq_buffer      images = {0}, marks = {0};
         const uint32_t dims[3] = {count[i], 28, 28};
         test_put_idx(&images, 3, dims, (size_t)count[i] * PIXELS, pixel);
         test_put_idx(&marks, 1, dims, count[i], labels);
@@ -47,7 +47,7 @@ static void test_reads_plain_and_packed(void) {
         snprintf(folder, sizeof folder, "mnist%d", i);
         write_set(folder, "", "t10k", suffixes[i], 12, 5, label);
         fq_data_settings settings = test_data_settings("mnist", folder);
-        fq_dataset *set;
+        fq_dataset      *set;
         FQ_ASSERT_OK(fq_dataset_open(&settings, 1, &set));
         CU_ASSERT_EQUAL(fq_dataset_train_count(set), 12);
         CU_ASSERT_EQUAL(fq_dataset_test_count(set), 5);
@@ -68,7 +68,7 @@ static void test_reads_plain_and_packed(void) {
 static void test_emnist_stands_upright(void) {
     write_set("emnist", "emnist-letters-", "test", ".gz", 30, 5, letter);
     fq_data_settings settings = test_data_settings("emnist", "emnist");
-    fq_dataset *set;
+    fq_dataset      *set;
     FQ_ASSERT_OK(fq_dataset_open(&settings, 1, &set));
     CU_ASSERT_EQUAL(fq_dataset_classes(set), 26);
     CU_ASSERT_EQUAL(set->train.labels[0], 0);
@@ -101,19 +101,19 @@ static void test_says_what_is_missing(void) {
     test_make_folder("empty");
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         fq_data_settings settings = test_data_settings(cases[i].set, "empty");
-        fq_dataset *set;
+        fq_dataset      *set;
         FQ_ASSERT_FAILS(fq_dataset_open(&settings, 1, &set), FQ_EIO, cases[i].part);
         CU_ASSERT_PTR_NULL(set);
     }
     fq_data_settings settings = test_data_settings("fasion-mnist", "empty");
-    fq_dataset *set;
+    fq_dataset      *set;
     FQ_ASSERT_FAILS(fq_dataset_open(&settings, 1, &set), FQ_EINVAL,
                     "did you mean 'fashion-mnist'? Known: fashion-mnist, ");
 }
 
 static void test_chooses_folder(void) {
     write_set("root/mnist", "", "t10k", "", 4, 2, label);
-    fq_dataset *set;
+    fq_dataset      *set;
     fq_data_settings settings = test_data_settings("mnist", NULL);
     unsetenv("FEDQ_DATA");
     FQ_ASSERT_FAILS(fq_dataset_open(&settings, 1, &set), FQ_EIO, "no folder is given");
@@ -130,10 +130,10 @@ static void test_refuses_damage(void) {
     static uint8_t (*const bytes)(size_t) = pixel;
     struct {
         const uint32_t *dims;
-        size_t n;
-        unsigned rank;
-        fq_status code;
-        const char *part;
+        size_t          n;
+        unsigned        rank;
+        fq_status       code;
+        const char     *part;
     } cases[] = {
         {fine, (size_t)3 * PIXELS - 1, 3, FQ_EPROTO,
          "2351 bytes after its header, which says 2352"},
@@ -145,7 +145,7 @@ static void test_refuses_damage(void) {
         {none, 0, 3, FQ_EPROTO, "dimension 0 is 0"},
         {huge, 9, 3, FQ_ELIMIT, "more bytes than can be counted"},
     };
-    fq_dataset *set;
+    fq_dataset      *set;
     fq_data_settings settings = test_data_settings("mnist", "damaged");
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         write_set("damaged", "", "t10k", "", 3, 2, label);
@@ -176,8 +176,8 @@ static void test_refuses_damage(void) {
 /* Debian's dataset-fashion-mnist, where it is installed. */
 static void test_real_fashion_mnist(void) {
     fq_data_settings settings = test_data_settings("fashion-mnist", NULL);
-    fq_dataset *set;
-    fq_status status = fq_dataset_open(&settings, 1, &set);
+    fq_dataset      *set;
+    fq_status        status = fq_dataset_open(&settings, 1, &set);
     if (status == FQ_EIO) {
         fprintf(stderr, "left out: %s\n", fq_status_text());
         return;
@@ -200,7 +200,7 @@ static void test_real_fashion_mnist(void) {
         squares += (double)count[byte] * (byte / 255.0) * (byte / 255.0);
     }
     double mean = sum / n, std = sqrt(squares / n - mean * mean);
-    float used_mean[16], used_std[16];
+    float  used_mean[16], used_std[16];
     CU_ASSERT_EQUAL(fq_dataset_normalization(set, used_mean, used_std), 1);
     CU_ASSERT_DOUBLE_EQUAL(mean, (double)used_mean[0], 1e-3);
     CU_ASSERT_DOUBLE_EQUAL(std, (double)used_std[0], 1e-3);

@@ -22,7 +22,7 @@ static void test_reads_a_folder(void) {
     test_write_text("leaf/train", "notes.txt", "no json");
     test_write_text("leaf/test", "a.json", TEST_PART);
     fq_data_settings settings = test_data_settings("leaf", "leaf");
-    fq_dataset *set;
+    fq_dataset      *set;
     FQ_ASSERT_OK(fq_dataset_open(&settings, 1, &set));
     CU_ASSERT_EQUAL(fq_dataset_train_count(set), 6);
     CU_ASSERT_EQUAL(fq_dataset_test_count(set), 1);
@@ -31,7 +31,7 @@ static void test_reads_a_folder(void) {
     CU_ASSERT_EQUAL(fq_dataset_shape(set).c, 3);
     static const uint16_t labels[] = {2, 0, 1, 0, 1, 4};
     static const uint32_t users[] = {0, 0, 1, 2, 2, 2};
-    static const float x[] = {0.0f, 0.5f, 1.0f, 0.1f, -2.0f, 3.0f, 7.0f, 8.0f, 9.0f};
+    static const float    x[] = {0.0f, 0.5f, 1.0f, 0.1f, -2.0f, 3.0f, 7.0f, 8.0f, 9.0f};
     for (size_t i = 0; i < 6; i++) {
         CU_ASSERT_EQUAL(set->train.labels[i], labels[i]);
         CU_ASSERT_EQUAL(set->train.users[i], users[i]);
@@ -62,7 +62,7 @@ static void test_holds_out_without_test_part(void) {
 }
 
 static void test_femnist_has_images(void) {
-    fq_buffer text = {0};
+    fq_buffer   text = {0};
     const char *begin = "{\"users\":[\"w\"],\"num_samples\":[2],\"user_data\":{\"w\":{\"x\":[";
     fq_put_bytes(&text, begin, strlen(begin));
     for (int i = 0; i < 2; i++) {
@@ -77,7 +77,7 @@ static void test_femnist_has_images(void) {
     test_write_text("femnist/test", "a.json", (const char *)text.data);
     fq_buffer_fini(&text);
     fq_data_settings settings = test_data_settings("femnist", "femnist");
-    fq_dataset *set;
+    fq_dataset      *set;
     FQ_ASSERT_OK(fq_dataset_open(&settings, 1, &set));
     CU_ASSERT_EQUAL(fq_dataset_classes(set), 62);
     CU_ASSERT_EQUAL(fq_dataset_shape(set).h, 28);
@@ -94,7 +94,7 @@ static void test_femnist_has_images(void) {
 static void test_refuses_damage(void) {
     static const struct {
         const char *text;
-        fq_status code;
+        fq_status   code;
         const char *part;
     } cases[] = {
         {"", FQ_EPROTO, "damaged JSON at byte 0: expected '{'"},

@@ -15,7 +15,7 @@ static void write_array(const char *folder, const char *name, const char *dictio
     fq_buffer_fini(&file);
 }
 
-static const float FLOATS[10] = {0.5f, 1.5f, 2.5f, 3.5f, 4.5f, 5.5f, 6.5f, 7.5f, 8.5f, 9.5f};
+static const float   FLOATS[10] = {0.5f, 1.5f, 2.5f, 3.5f, 4.5f, 5.5f, 6.5f, 7.5f, 8.5f, 9.5f};
 static const int64_t LABELS[5] = {0, 3, 1, 2, 0}, USERS[5] = {1, 0, 1, 2, 2};
 
 static void write_floats(const char *folder) {
@@ -30,7 +30,7 @@ static void test_reads_floats_and_users(void) {
                 (double[]){0.25, -8.0}, 16);
     write_array("floats", "test_labels.npy", HEADER("<f4", "False", "(1,)"), (float[]){5.0f}, 4);
     fq_data_settings settings = test_data_settings("npy", "floats");
-    fq_dataset *set;
+    fq_dataset      *set;
     FQ_ASSERT_OK(fq_dataset_open(&settings, 1, &set));
     CU_ASSERT_EQUAL(fq_dataset_train_count(set), 5);
     CU_ASSERT_EQUAL(fq_dataset_test_count(set), 1);
@@ -60,13 +60,13 @@ static void test_reads_byte_images(void) {
     write_array("bytes", "labels.npy", HEADER("|i1", "False", "(5,)"), (int8_t[]){0, 1, 0, 1, 0},
                 5);
     fq_data_settings settings = test_data_settings("npy", "bytes");
-    fq_dataset *set;
+    fq_dataset      *set;
     FQ_ASSERT_OK(fq_dataset_open(&settings, 1, &set));
     CU_ASSERT_EQUAL(fq_dataset_train_count(set), 4); /* a fifth is held out */
     CU_ASSERT_EQUAL(fq_dataset_test_count(set), 1);
     fq_shape shape = fq_dataset_shape(set);
     CU_ASSERT_TRUE(shape.c == 1 && shape.h == 3 && shape.w == 4);
-    float x[12 * 8];
+    float    x[12 * 8];
     uint16_t label;
     fq_dataset_gather_test(set, 0, 1, 8, x, &label);
     CU_ASSERT_DOUBLE_EQUAL((double)(x[8] - x[0]), 4.0 / 255.0, 1e-6);
@@ -84,8 +84,8 @@ static void test_reads_byte_images(void) {
 static void test_refuses_bad_features(void) {
     static const struct {
         const char *dictionary;
-        size_t size;
-        fq_status code;
+        size_t      size;
+        fq_status   code;
         const char *part;
     } cases[] = {
         {HEADER("<f4", "True", "(5, 2)"), 40, FQ_EPROTO, "numpy.ascontiguousarray"},
@@ -119,7 +119,7 @@ static void test_refuses_bad_features(void) {
         {"", 40, FQ_EPROTO, "damaged header"},
     };
     fq_data_settings settings = test_data_settings("npy", "bad");
-    fq_dataset *set;
+    fq_dataset      *set;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         write_floats("bad");
         write_array("bad", "features.npy", cases[i].dictionary, FLOATS, cases[i].size);
@@ -128,7 +128,7 @@ static void test_refuses_bad_features(void) {
     }
     static const struct {
         const char *bytes;
-        size_t size;
+        size_t      size;
         const char *part;
     } heads[] = {
         {"\x93NUMPX\1\0\2\0{}", 12, "is not a NumPy array"},
@@ -159,7 +159,7 @@ static void test_refuses_bad_labels(void) {
     const struct {
         const char *dictionary;
         const void *data;
-        size_t size;
+        size_t      size;
         const char *part;
     } cases[] = {
         {HEADER("<i8", "False", "(5,)"), (int64_t[]){0, 1, -1, 0, 0}, 40, "element 2 is -1,"},
@@ -176,7 +176,7 @@ static void test_refuses_bad_labels(void) {
         {HEADER("<i8", "False", "(5, 1)"), LABELS, 40, "has 2 dimensions, expected 1"},
     };
     fq_data_settings settings = test_data_settings("npy", "labels");
-    fq_dataset *set;
+    fq_dataset      *set;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         write_floats("labels");
         write_array("labels", "labels.npy", cases[i].dictionary, cases[i].data, cases[i].size);
@@ -186,10 +186,12 @@ static void test_refuses_bad_labels(void) {
     write_array("labels", "test_labels.npy", HEADER("<i8", "False", "(2,)"), LABELS, 16);
     FQ_ASSERT_FAILS(fq_dataset_open(&settings, 1, &set), FQ_EIO, "test_features.npy: No such file");
     remove(fq_test_path("labels/test_labels.npy"));
-    write_array("labels", "labels.npy", HEADER("<i8", "False", "(5,)"), (int64_t[]){0, 1, 60000, 1, 0}, 40);
+    write_array("labels", "labels.npy", HEADER("<i8", "False", "(5,)"),
+                (int64_t[]){0, 1, 60000, 1, 0}, 40);
     FQ_ASSERT_FAILS(fq_dataset_open(&settings, 1, &set), FQ_EPROTO,
                     "element 2 is class 60000, but only 3 classes occur");
-    write_array("labels", "labels.npy", HEADER("<i8", "False", "(5,)"), (int64_t[]){0, 1, 200, 1, 0}, 40);
+    write_array("labels", "labels.npy", HEADER("<i8", "False", "(5,)"),
+                (int64_t[]){0, 1, 200, 1, 0}, 40);
     FQ_ASSERT_OK(fq_dataset_open(&settings, 1, &set));
     CU_ASSERT_EQUAL(fq_dataset_classes(set), 201);
     fq_dataset_close(&set);

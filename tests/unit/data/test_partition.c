@@ -41,7 +41,7 @@ static fq_data_settings make_settings(int split, int64_t clients) {
 
 /* counts [clients, classes] */
 static uint32_t *count_labels(const fq_partition *partition, const fq_dataset *set) {
-    size_t clients = fq_partition_clients(partition), classes = fq_dataset_classes(set);
+    size_t    clients = fq_partition_clients(partition), classes = fq_dataset_classes(set);
     uint32_t *counts = calloc(clients * classes, sizeof *counts);
     for (size_t k = 0; k < clients; k++) {
         fq_shard shard = fq_partition_shard(partition, k);
@@ -55,11 +55,11 @@ static const int all_splits[] = {FQ_SPLIT_IID, FQ_SPLIT_DIRICHLET, FQ_SPLIT_SHAR
                                  FQ_SPLIT_NATURAL, FQ_SPLIT_DIRICHLET_CLIENT};
 
 static void test_uses_all_once(void) {
-    fq_dataset *set = make_set(N, CLASSES, 20);
+    fq_dataset    *set = make_set(N, CLASSES, 20);
     unsigned char *seen = malloc(N);
     for (size_t s = 0; s < 5; s++) {
         fq_data_settings settings = make_settings(all_splits[s], 20);
-        fq_partition *partition;
+        fq_partition    *partition;
         FQ_ASSERT_OK(fq_partition_create(&partition, set, &settings, 1));
         CU_ASSERT_EQUAL(fq_partition_clients(partition), 20);
         memset(seen, 0, N);
@@ -98,7 +98,7 @@ static void test_is_a_function_of_the_seed(void) {
     fq_dataset *set = make_set(2000, CLASSES, 20);
     for (size_t s = 0; s < 5; s++) {
         fq_data_settings settings = make_settings(all_splits[s], 10);
-        fq_partition *a, *b, *c;
+        fq_partition    *a, *b, *c;
         FQ_ASSERT_OK(fq_partition_create(&a, set, &settings, 1));
         FQ_ASSERT_OK(fq_partition_create(&b, set, &settings, 1));
         FQ_ASSERT_OK(fq_partition_create(&c, set, &settings, 2));
@@ -113,12 +113,12 @@ static void test_is_a_function_of_the_seed(void) {
 
 /* Chi-square of the class counts, (20 - 1)(10 - 1) = 171 degrees of freedom: 171 +- 5 sqrt(342). */
 static void test_iid_is_even(void) {
-    fq_dataset *set = make_set(N, CLASSES, 0);
+    fq_dataset      *set = make_set(N, CLASSES, 0);
     fq_data_settings settings = make_settings(FQ_SPLIT_IID, 20);
-    fq_partition *partition;
+    fq_partition    *partition;
     FQ_ASSERT_OK(fq_partition_create(&partition, set, &settings, 3));
     uint32_t *counts = count_labels(partition, set);
-    double expected = (double)N / (20 * CLASSES), chi = 0.0;
+    double    expected = (double)N / (20 * CLASSES), chi = 0.0;
     for (size_t i = 0; i < 20 * (size_t)CLASSES; i++)
         chi += (counts[i] - expected) * (counts[i] - expected) / expected;
     CU_ASSERT_DOUBLE_EQUAL(chi, 171.0, 93.0);
@@ -139,7 +139,7 @@ static void test_iid_is_even(void) {
  * alpha + 1). */
 static void test_dirichlet_by_class(void) {
     enum { K = 50 };
-    fq_dataset *set = make_set(N, CLASSES, 0);
+    fq_dataset   *set = make_set(N, CLASSES, 0);
     fq_partition *partition;
     static const struct {
         double alpha, tolerance; /* of the variance, relative */
@@ -177,10 +177,10 @@ static void test_dirichlet_by_class(void) {
 }
 
 static void test_dirichlet_redraws_for_min_examples(void) {
-    fq_dataset *set = make_set(N, CLASSES, 0);
+    fq_dataset      *set = make_set(N, CLASSES, 0);
     fq_data_settings settings = make_settings(FQ_SPLIT_DIRICHLET, 20);
-    fq_partition *loose, *strict;
-    size_t fewest = N;
+    fq_partition    *loose, *strict;
+    size_t           fewest = N;
     FQ_ASSERT_OK(fq_partition_create(&loose, set, &settings, 1));
     for (uint64_t k = 0; k < 20; k++) {
         size_t n = fq_partition_shard(loose, k).n;
@@ -197,17 +197,17 @@ static void test_dirichlet_redraws_for_min_examples(void) {
 
 static void test_dirichlet_by_client(void) {
     enum { K = 100 };
-    fq_dataset *set = make_set(N, CLASSES, 0);
+    fq_dataset      *set = make_set(N, CLASSES, 0);
     fq_data_settings settings = make_settings(FQ_SPLIT_DIRICHLET_CLIENT, K);
-    fq_partition *partition;
+    fq_partition    *partition;
 
     /* Large alpha: counts within 3 sigma of N / (K C), but for the 0.3 % that may be outside; and
      * but for the last clients, who take the classes that the others left. */
     settings.alpha = 1e9;
     FQ_ASSERT_OK(fq_partition_create(&partition, set, &settings, 2));
     uint32_t *counts = count_labels(partition, set);
-    double expected = (double)N / (K * CLASSES), sigma = sqrt(expected * (1.0 - 1.0 / CLASSES));
-    unsigned outside = 0;
+    double    expected = (double)N / (K * CLASSES), sigma = sqrt(expected * (1.0 - 1.0 / CLASSES));
+    unsigned  outside = 0;
     for (size_t i = 0; i < (size_t)(K - 5) * CLASSES; i++) {
         outside += fabs(counts[i] - expected) > 3.0 * sigma;
         CU_ASSERT_TRUE(fabs(counts[i] - expected) < 5.0 * sigma);
@@ -244,13 +244,13 @@ static void test_dirichlet_by_client(void) {
 
 /* Shards that divide the classes evenly have one label each. */
 static void test_shards_have_few_labels(void) {
-    fq_dataset *set = make_set(N, CLASSES, 0);
+    fq_dataset      *set = make_set(N, CLASSES, 0);
     fq_data_settings settings = make_settings(FQ_SPLIT_SHARDS, 50);
     settings.shards_per_client = 2;
     fq_partition *partition;
     FQ_ASSERT_OK(fq_partition_create(&partition, set, &settings, 1));
     uint32_t *counts = count_labels(partition, set);
-    unsigned two = 0;
+    unsigned  two = 0;
     for (size_t k = 0; k < 50; k++) {
         unsigned labels = 0;
         for (size_t c = 0; c < CLASSES; c++)
@@ -269,9 +269,9 @@ static void test_shards_have_few_labels(void) {
 }
 
 static void test_natural_has_no_more_clients_than_users(void) {
-    fq_dataset *set = make_set(N, CLASSES, 40);
+    fq_dataset      *set = make_set(N, CLASSES, 40);
     fq_data_settings settings = make_settings(FQ_SPLIT_NATURAL, 41);
-    fq_partition *partition;
+    fq_partition    *partition;
     FQ_ASSERT_FAILS(fq_partition_create(&partition, set, &settings, 1), FQ_EINVAL,
                     "data.clients: 41 is more than the 40 users");
     fq_dataset_close(&set);
@@ -280,7 +280,7 @@ static void test_natural_has_no_more_clients_than_users(void) {
 static void test_natural_is_by_user(void) {
     fq_dataset *set = make_set(N, CLASSES, 40);
     static const struct {
-        int64_t clients, min_examples;
+        int64_t  clients, min_examples;
         uint64_t got;
     } cases[] = {{0, 1, 40}, {40, 1, 40}, {7, 1, 7}, {0, 500, 20}};
     for (size_t i = 0; i < 4; i++) {
@@ -317,9 +317,9 @@ static void test_natural_is_by_user(void) {
 static void test_refuses_the_impossible(void) {
     fq_dataset *set = make_set(100, CLASSES, 0);
     static const struct {
-        int split;
-        int64_t clients, min_examples;
-        double alpha;
+        int         split;
+        int64_t     clients, min_examples;
+        double      alpha;
         const char *part;
     } cases[] = {
         {FQ_SPLIT_IID, 101, 1, 1.0, "101 clients of at least 1 examples are more than the 100"},

@@ -21,7 +21,7 @@ static fq_dataset *open_set(double alpha, double beta, int64_t clients, uint64_t
 static void get(const fq_dataset *set, uint64_t client, uint32_t example, float x[FEATURES],
                 uint16_t *label) {
     const fq_shard shard = {.set = set, .client = client};
-    float wide[FEATURES * 8];
+    float          wide[FEATURES * 8];
     fq_shard_gather(&shard, &example, 1, 8, wide, label);
     for (size_t f = 0; f < FEATURES; f++)
         x[f] = wide[f * 8];
@@ -39,8 +39,8 @@ static void test_examples_have_names(void) {
                *other = open_set(0.5, 0.5, 1000, 2);
     const uint32_t order[] = {7, 3, 11, 3, 0};
     const fq_shard shard = {.set = set, .client = 17};
-    float x[FEATURES * 8], one[FEATURES];
-    uint16_t labels[5], label;
+    float          x[FEATURES * 8], one[FEATURES];
+    uint16_t       labels[5], label;
     fq_shard_gather(&shard, order, 5, 8, x, labels);
     for (size_t i = 0; i < 8; i++) {
         if (i < 5) {
@@ -68,11 +68,11 @@ static void test_examples_have_names(void) {
 static void test_inputs_are_distributed_as_said(void) {
     enum { CLIENTS = 300, EXAMPLES = 40 };
     fq_dataset *set = open_set(0.0, 2.0, CLIENTS, 1);
-    double within[FEATURES] = {0}, between[FEATURES] = {0};
-    uint32_t order[EXAMPLES];
+    double      within[FEATURES] = {0}, between[FEATURES] = {0};
+    uint32_t    order[EXAMPLES];
     for (uint32_t i = 0; i < EXAMPLES; i++)
         order[i] = i;
-    float *x = malloc(sizeof(float) * FEATURES * EXAMPLES);
+    float   *x = malloc(sizeof(float) * FEATURES * EXAMPLES);
     uint16_t labels[EXAMPLES];
     for (uint64_t k = 0; k < CLIENTS; k++) {
         const fq_shard shard = {.set = set, .client = k};
@@ -103,12 +103,12 @@ static void test_inputs_are_distributed_as_said(void) {
 static void test_labels_can_be_learned(void) {
     enum { TRAIN = 400, TEST = 200 };
     fq_dataset *set = open_set(1.0, 1.0, 4, 1);
-    unsigned right = 0, most = 0, count[CLASSES] = {0};
-    double *w = calloc((size_t)(FEATURES + 1) * CLASSES, sizeof *w);
+    unsigned    right = 0, most = 0, count[CLASSES] = {0};
+    double     *w = calloc((size_t)(FEATURES + 1) * CLASSES, sizeof *w);
     for (uint32_t i = 0; i < 10 * TRAIN + TEST; i++) {
-        float x[FEATURES];
+        float    x[FEATURES];
         uint16_t label;
-        bool test = i >= 10 * TRAIN;
+        bool     test = i >= 10 * TRAIN;
         get(set, 2, test ? TRAIN + i - 10 * TRAIN : i % TRAIN, x, &label);
         size_t best = 0;
         double top = -1e300;
@@ -145,7 +145,7 @@ static void test_test_part(void) {
     CU_ASSERT_EQUAL(fq_dataset_test_count(set), 300);
     CU_ASSERT_EQUAL(fq_dataset_train_count(set), 0);
     CU_ASSERT_EQUAL(fq_dataset_users(set), 7);
-    float x[FEATURES * 8], one[FEATURES];
+    float    x[FEATURES * 8], one[FEATURES];
     uint16_t labels[8], label;
     fq_dataset_gather_test(set, 100, 8, 8, x, labels);
     for (uint32_t i = 0; i < 8; i++) {
@@ -164,7 +164,7 @@ static void test_numbers_of_examples(void) {
     settings.clients = CLIENTS;
     settings.examples = 50;
     settings.min_examples = 8;
-    fq_dataset *set;
+    fq_dataset   *set;
     fq_partition *partition;
     FQ_ASSERT_OK(fq_dataset_open(&settings, 3, &set));
     FQ_ASSERT_OK(fq_partition_create(&partition, set, &settings, 3));
@@ -187,7 +187,7 @@ static void test_numbers_of_examples(void) {
 static void test_a_million_clients_take_no_memory(void) {
     fq_data_settings settings = test_data_settings("synthetic", NULL);
     settings.clients = 1000000;
-    fq_dataset *set;
+    fq_dataset   *set;
     fq_partition *partition;
     FQ_ASSERT_OK(fq_dataset_open(&settings, 1, &set));
     FQ_ASSERT_OK(fq_partition_create(&partition, set, &settings, 1));
@@ -200,7 +200,7 @@ static void test_a_million_clients_take_no_memory(void) {
 
 static void test_refuses_the_impossible(void) {
     fq_data_settings settings = test_data_settings("synthetic", NULL);
-    fq_dataset *set;
+    fq_dataset      *set;
     settings.clients = 0;
     FQ_ASSERT_FAILS(fq_dataset_open(&settings, 1, &set), FQ_EINVAL, "data.clients: 0");
     settings.clients = 10;
@@ -215,19 +215,22 @@ static void test_refuses_the_impossible(void) {
 /* Settings that would have no effect, or one on half of the examples. */
 static void test_refuses_what_it_cannot_do(void) {
     fq_data_settings settings = test_data_settings("synthetic", NULL);
-    fq_dataset *set;
+    fq_dataset      *set;
     settings.normalize = FQ_NORMALIZE_CUSTOM;
-    FQ_ASSERT_FAILS(fq_dataset_open(&settings, 1, &set), FQ_EINVAL, "custom needs data.mean and data.std");
+    FQ_ASSERT_FAILS(fq_dataset_open(&settings, 1, &set), FQ_EINVAL,
+                    "custom needs data.mean and data.std");
     settings.mean.n = settings.std.n = 1;
     settings.std.v[0] = 2.0;
-    FQ_ASSERT_FAILS(fq_dataset_open(&settings, 1, &set), FQ_EINVAL, "data.normalize: custom is not possible");
+    FQ_ASSERT_FAILS(fq_dataset_open(&settings, 1, &set), FQ_EINVAL,
+                    "data.normalize: custom is not possible");
     settings.normalize = FQ_NORMALIZE_AUTO;
     FQ_ASSERT_FAILS(fq_dataset_open(&settings, 1, &set), FQ_EINVAL, "data.mean: is used only with");
     settings.mean.n = 0;
     FQ_ASSERT_FAILS(fq_dataset_open(&settings, 1, &set), FQ_EINVAL, "data.std: is used only with");
     settings.std.n = 0;
     settings.split = FQ_SPLIT_SHARDS;
-    FQ_ASSERT_FAILS(fq_dataset_open(&settings, 1, &set), FQ_EINVAL, "data.split: shards is not possible");
+    FQ_ASSERT_FAILS(fq_dataset_open(&settings, 1, &set), FQ_EINVAL,
+                    "data.split: shards is not possible");
     snprintf(settings.set, sizeof settings.set, "mnits");
     FQ_ASSERT_FAILS(fq_data_settings_check(&settings), FQ_EINVAL,
                     "data.set: 'mnits' is unknown; did you mean 'mnist'? Known: fashion-mnist, ");

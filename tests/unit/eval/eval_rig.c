@@ -7,7 +7,7 @@
 #include <string.h>
 
 fq_eval_settings eval_defaults(void) {
-    fq_document *document;
+    fq_document     *document;
     fq_eval_settings settings;
     FQ_ASSERT_OK(fq_document_parse(&document, "defaults", (fq_cbytes){NULL, 0}));
     FQ_ASSERT_OK(fq_section_load(document, NULL, "evaluate", fq_eval_keys, NULL, &settings));
@@ -18,7 +18,7 @@ fq_eval_settings eval_defaults(void) {
 static void write_array(const char *path, const char *type, size_t rows, size_t columns,
                         const void *data, size_t size) {
     fq_buffer file = {0};
-    char shape[64], header[118];
+    char      shape[64], header[118];
     if (columns > 0)
         snprintf(shape, sizeof shape, "%zu, %zu", rows, columns);
     else
@@ -46,7 +46,7 @@ void eval_write_npy(const char *folder, const char *prefix, const float *x, cons
 
 static eval_data open_data(const char *yaml) {
     fq_document *document;
-    eval_data data = {0};
+    eval_data    data = {0};
     FQ_ASSERT_OK(fq_document_parse(&document, "test",
                                    (fq_cbytes){(const unsigned char *)yaml, strlen(yaml)}));
     FQ_ASSERT_OK(fq_section_load(document, fq_document_root(document), "data", fq_data_keys, NULL,
@@ -81,11 +81,11 @@ static const char without_norm[] = "[{layer: conv2d, out: 3, kernel: 3, pad: 1},
                                    "{layer: flatten}, {layer: dense, out: 4}]";
 
 fq_model *eval_conv_model(bool batch_norm) {
-    const char *yaml = batch_norm ? with_norm : without_norm;
-    fq_document *document;
+    const char       *yaml = batch_norm ? with_norm : without_norm;
+    fq_document      *document;
     static fq_network network;
-    char wrapped[512];
-    int size = snprintf(wrapped, sizeof wrapped, "{model: %s}", yaml);
+    char              wrapped[512];
+    int               size = snprintf(wrapped, sizeof wrapped, "{model: %s}", yaml);
     network = (fq_network){.input = {20, 1, 1}, .n_classes = 4};
     FQ_ASSERT_OK(fq_document_parse(&document, "test",
                                    (fq_cbytes){(const unsigned char *)wrapped, (size_t)size}));

@@ -15,12 +15,12 @@ void eval_write_npy(const char *folder, const char *prefix, const float *x, cons
 /* A data set with its partition over 5 clients. */
 typedef struct eval_data {
     fq_data_settings settings;
-    fq_dataset *set;
-    fq_partition *partition;
+    fq_dataset      *set;
+    fq_partition    *partition;
 } eval_data;
 eval_data eval_open_npy(const char *folder);
 eval_data eval_open_synthetic(void); /* 20 features, 4 classes, 500 test examples */
-void eval_close(eval_data *data);
+void      eval_close(eval_data *data);
 
 /* conv2d, batch_norm, relu, dropout, dense over 20 channels of one pixel, or without the two in the
  * middle. */

@@ -11,10 +11,10 @@ enum { FEATURES = 20 };
 
 /* What create() of an evaluator makes, for one worker. */
 typedef struct rig {
-    fq_pool *pool;
-    fq_arena arena;
+    fq_pool       *pool;
+    fq_arena       arena;
     fq_eval_worker worker;
-    fq_model *train;
+    fq_model      *train;
 } rig;
 
 static rig make_rig(const fq_model *model, fq_model *train) {
@@ -38,9 +38,9 @@ static void drop_rig(rig *r) {
 }
 
 static void test_examples(void) {
-    eval_data data = eval_open_synthetic();
+    eval_data      data = eval_open_synthetic();
     fq_calibration all, some, again;
-    size_t total = 0;
+    size_t         total = 0;
     for (uint64_t k = 0; k < fq_partition_clients(data.partition); k++)
         total += fq_partition_shard(data.partition, k).n;
     FQ_ASSERT_OK(fq_calibration_init(&all, data.partition, 100, 1000000, 3));
@@ -48,7 +48,7 @@ static void test_examples(void) {
     CU_ASSERT_EQUAL_FATAL(all.n, total);
     /* Each example once. */
     unsigned char *seen = calloc(total, 1);
-    size_t first[8] = {0};
+    size_t         first[8] = {0};
     for (size_t s = 1; s < all.n_shards; s++)
         first[s] = first[s - 1] + all.shards[s - 1].n;
     for (size_t i = 0; i < all.n; i++)
@@ -73,18 +73,18 @@ static void test_examples(void) {
 
 /* The grid at the input is that of one search over all the drawn inputs at once. */
 static void test_input_grid(void) {
-    eval_data data = eval_open_synthetic();
-    fq_model *model = eval_conv_model(false);
-    rig r = make_rig(model, NULL);
+    eval_data      data = eval_open_synthetic();
+    fq_model      *model = eval_conv_model(false);
+    rig            r = make_rig(model, NULL);
     fq_calibration calibration;
-    float *w = calloc(fq_model_size(model), sizeof *w);
+    float         *w = calloc(fq_model_size(model), sizeof *w);
     fq_model_init(model, 1, w);
     enum { EXAMPLES = 75 };
     FQ_ASSERT_OK(fq_calibration_init(&calibration, data.partition, 3, EXAMPLES, 9));
     CU_ASSERT_EQUAL_FATAL(calibration.n, EXAMPLES);
-    int bits[2] = {4, 4};
-    fq_grid grids[2];
-    fq_activations activations = {4, 2, bits, grids};
+    int             bits[2] = {4, 4};
+    fq_grid         grids[2];
+    fq_activations  activations = {4, 2, bits, grids};
     fq_range_search searches[3 * 2];
     FQ_ASSERT_OK(fq_activations_calibrate(&activations, 1, &calibration, EXAMPLES, model, w,
                                           &r.worker, searches, r.pool));
@@ -112,10 +112,10 @@ static void test_input_grid(void) {
 
 /* Two sets that differ in nothing but their test part give the same grids. */
 static void test_never_from_test_data(void) {
-    fq_grid grids[2][2];
-    float x[200 * FEATURES], test[10 * FEATURES];
+    fq_grid  grids[2][2];
+    float    x[200 * FEATURES], test[10 * FEATURES];
     uint16_t labels[200];
-    fq_rng rng = fq_rng_stream(1, FQ_RNG_DATA, 0, 0, 0, 0);
+    fq_rng   rng = fq_rng_stream(1, FQ_RNG_DATA, 0, 0, 0, 0);
     for (size_t i = 0; i < 200 * FEATURES; i++)
         x[i] = (float)fq_rng_normal(&rng);
     for (size_t i = 0; i < 200; i++)
@@ -125,15 +125,15 @@ static void test_never_from_test_data(void) {
             test[i] = round == 0 ? 0.0f : 1000.0f + (float)i;
         eval_write_npy(fq_test_folder(), "", x, labels, 200, FEATURES);
         eval_write_npy(fq_test_folder(), "test_", test, labels, 10, FEATURES);
-        eval_data data = eval_open_npy(fq_test_folder());
-        fq_model *model = eval_conv_model(false);
-        rig r = make_rig(model, NULL);
+        eval_data      data = eval_open_npy(fq_test_folder());
+        fq_model      *model = eval_conv_model(false);
+        rig            r = make_rig(model, NULL);
         fq_calibration calibration;
-        float *w = calloc(fq_model_size(model), sizeof *w);
+        float         *w = calloc(fq_model_size(model), sizeof *w);
         fq_model_init(model, 1, w);
         FQ_ASSERT_OK(fq_calibration_init(&calibration, data.partition, 16, 128, 9));
-        int bits[2] = {8, 8};
-        fq_activations activations = {8, 2, bits, grids[round]};
+        int             bits[2] = {8, 8};
+        fq_activations  activations = {8, 2, bits, grids[round]};
         fq_range_search searches[4 * 2];
         FQ_ASSERT_OK(fq_activations_calibrate(&activations, 1, &calibration, 128, model, w,
                                               &r.worker, searches, r.pool));
@@ -149,20 +149,20 @@ static void test_never_from_test_data(void) {
 
 /* Batch norm right after the input, so that its moments can be computed from the examples. */
 static void test_moments(void) {
-    eval_data data = eval_open_synthetic();
+    eval_data         data = eval_open_synthetic();
     static fq_network network;
     network = (fq_network){.input = {FEATURES, 1, 1}, .n_classes = 4, .n_layers = 2};
     fq_layer_spec_init(&network.layers[0], "batch_norm");
     fq_layer_spec_init(&network.layers[1], "dense");
     network.layers[1].out = 4;
     fq_extra_tensor extra = {"steps", FQ_STEP, 3, 1, 0.25f};
-    fq_model *model, *train;
+    fq_model       *model, *train;
     FQ_ASSERT_OK(fq_model_create(&model, &network, &extra, 1));
     FQ_ASSERT_OK(fq_moments_model(&train, model));
     CU_ASSERT_EQUAL_FATAL(fq_model_size(train), fq_model_size(model));
     for (size_t i = 0; i < fq_model_tensor_count(model); i++)
         CU_ASSERT_EQUAL(fq_model_tensor(model, i)->offset, fq_model_tensor(train, i)->offset);
-    rig r = make_rig(model, train);
+    rig    r = make_rig(model, train);
     float *w = calloc(fq_model_size(model), sizeof *w),
           *before = calloc(fq_model_size(model), sizeof *w);
     fq_model_init(model, 1, w);

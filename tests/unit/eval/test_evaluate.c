@@ -40,7 +40,7 @@ static const fq_figure *find(const fq_figure *figures, size_t n, const char *rul
 static size_t evaluate(const fq_model *model, const eval_data *data,
                        const fq_eval_settings *settings, size_t workers, const float *w,
                        fq_figure *figures) {
-    fq_pool *pool;
+    fq_pool      *pool;
     fq_evaluator *evaluator;
     FQ_ASSERT_OK(fq_pool_create(&pool, workers));
     FQ_ASSERT_OK(
@@ -115,13 +115,13 @@ static void test_bad_settings(void) {
     static const int float_only[] = {32};
     set_ints(&s.weights, 1, float_only);
     FQ_ASSERT_OK(fq_eval_settings_check(&s));
-    static const int all[] = {1, 2, 3, 4, 5, 6, 7, 8, 32};
+    static const int         all[] = {1, 2, 3, 4, 5, 6, 7, 8, 32};
     static const char *const four[] = {"minmax", "percentile", "mse", "gauss"};
     set_ints(&s.weights, 9, all);
     set_ints(&s.activations, 9, all);
     set_words(&s.ranges, 4, four);
     FQ_ASSERT_FAILS(fq_eval_settings_check(&s), FQ_EINVAL, "297 figures");
-    static const double bad[] = {0, 0.09, 10.5, -1, NAN, INFINITY};
+    static const double bad[] = {0, 0.09, 10.5, -1, (double)NAN, (double)INFINITY};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         s = eval_defaults();
         set_scales(&s, 1, &bad[i]);
@@ -145,8 +145,8 @@ static void test_bad_settings(void) {
 }
 
 static void test_plan(void) {
-    fq_eval_settings s = eval_defaults();
-    static const int weights[] = {2, 8, 2}, activations[] = {32, 8};
+    fq_eval_settings         s = eval_defaults();
+    static const int         weights[] = {2, 8, 2}, activations[] = {32, 8};
     static const char *const pairs[] = {"4/4", "8/8"}, *const ranges[] = {"minmax", "mse"};
     static const double scales[] = {1.25, 0.123456789};
     set_scales(&s, 2, scales);
@@ -182,9 +182,9 @@ static void test_plan(void) {
         {8, 32, "mse~2^k", 0, 0, 0, 0},
         {2, 32, "mse~2^k", 0, 0, 0, 0},
     };
-    eval_data data = eval_open_synthetic();
-    fq_model *model = eval_conv_model(false);
-    fq_pool *pool;
+    eval_data     data = eval_open_synthetic();
+    fq_model     *model = eval_conv_model(false);
+    fq_pool      *pool;
     fq_evaluator *evaluator;
     FQ_ASSERT_OK(fq_pool_create(&pool, 1));
     FQ_ASSERT_OK(fq_evaluator_create(&evaluator, model, data.set, data.partition, &s, 5, pool));
@@ -204,7 +204,7 @@ static void test_plan(void) {
 /* Float accuracy and mean loss, one example after the other. */
 static void plain_loop(const fq_model *model, const eval_data *data, const float *w,
                        double *accuracy, double *loss) {
-    fq_arena arena;
+    fq_arena      arena;
     fq_workspace *ws;
     FQ_ASSERT_OK(fq_arena_init(&arena, 8 << 20));
     FQ_ASSERT_OK(fq_workspace_create(&ws, model, 1, false, false, &arena));
@@ -212,8 +212,8 @@ static void plain_loop(const fq_model *model, const eval_data *data, const float
     *loss = 0;
     for (size_t i = 0; i < n; i++) {
         uint16_t label;
-        size_t correct;
-        fq_pass pass = {.batch = 1};
+        size_t   correct;
+        fq_pass  pass = {.batch = 1};
         fq_dataset_gather_test(data->set, i, 1, FQ_LANES, fq_workspace_input(ws), &label);
         const float *logits = fq_model_forward(model, ws, w, &pass);
         *loss += fq_cross_entropy(logits, &label, 4, 1, FQ_LANES, NULL, &correct);
@@ -226,16 +226,16 @@ static void plain_loop(const fq_model *model, const eval_data *data, const float
 
 /* Weights quantized here, tensor by tensor, and then evaluated as if they were float. */
 static void test_against_plain_loop(void) {
-    eval_data data = eval_open_synthetic();
-    fq_model *model = eval_conv_model(false);
+    eval_data        data = eval_open_synthetic();
+    fq_model        *model = eval_conv_model(false);
     fq_eval_settings s = eval_defaults();
-    fq_figure figures[FQ_MAX_FIGURES];
-    float *w = initial(model, 1), *q = initial(model, 1);
-    size_t n = evaluate(model, &data, &s, 1, w, figures);
+    fq_figure        figures[FQ_MAX_FIGURES];
+    float           *w = initial(model, 1), *q = initial(model, 1);
+    size_t           n = evaluate(model, &data, &s, 1, w, figures);
     CU_ASSERT_EQUAL(n, 7);
     for (size_t f = 0; f < n; f++) {
         double noise = 0, energy = 0, count = 0, accuracy, loss;
-        int bits = figures[f].weight_bits;
+        int    bits = figures[f].weight_bits;
         memcpy(q, w, fq_model_size(model) * sizeof *w);
         for (size_t i = 0; i < fq_model_tensor_count(model); i++) {
             const fq_tensor *t = fq_model_tensor(model, i);
@@ -271,17 +271,17 @@ static void test_against_plain_loop(void) {
 
 /* Two inputs, two classes, weights that quantize badly: logits = (0.3 x0, x1). */
 typedef struct by_hand {
-    eval_data data;
-    fq_model *model;
-    float *w;
+    eval_data        data;
+    fq_model        *model;
+    float           *w;
     fq_eval_settings settings; /* minmax */
 } by_hand;
 
 static by_hand make_by_hand(void) {
-    static const float x[] = {10, 1, 1, 10, 10, -1, 1, 0.25f, 20, 2};
+    static const float    x[] = {10, 1, 1, 10, 10, -1, 1, 0.25f, 20, 2};
     static const uint16_t labels[] = {0, 1, 0, 0, 1};
-    float train[40];
-    uint16_t train_labels[20];
+    float                 train[40];
+    uint16_t              train_labels[20];
     for (size_t i = 0; i < 20; i++) {
         train[2 * i] = 1;
         train[2 * i + 1] = -1;
@@ -289,7 +289,7 @@ static by_hand make_by_hand(void) {
     }
     eval_write_npy(fq_test_folder(), "", train, train_labels, 20, 2);
     eval_write_npy(fq_test_folder(), "test_", x, labels, 5, 2);
-    by_hand hand = {.data = eval_open_npy(fq_test_folder()), .settings = eval_defaults()};
+    by_hand           hand = {.data = eval_open_npy(fq_test_folder()), .settings = eval_defaults()};
     static fq_network network;
     FQ_ASSERT_OK(fq_zoo_build("logreg", (fq_shape){2, 1, 1}, 2, &network));
     FQ_ASSERT_OK(fq_model_create(&hand.model, &network, NULL, 0));
@@ -309,9 +309,9 @@ static void drop_by_hand(by_hand *hand) {
 }
 
 static void test_by_hand(void) {
-    by_hand hand = make_by_hand();
+    by_hand   hand = make_by_hand();
     fq_figure figures[FQ_MAX_FIGURES];
-    size_t n = evaluate(hand.model, &hand.data, &hand.settings, 1, hand.w, figures);
+    size_t    n = evaluate(hand.model, &hand.data, &hand.settings, 1, hand.w, figures);
     /* Float: 3 > 1, 0.3 < 10, 3 > -1, 0.3 > 0.25, 6 > 2: four of five. */
     CU_ASSERT_EQUAL(find(figures, n, "none", 32, 32)->accuracy, 0.8);
     CU_ASSERT_EQUAL(find(figures, n, "minmax", 8, 32)->accuracy, 0.8);
@@ -326,12 +326,12 @@ static void test_by_hand(void) {
 
 /* Step and codes of 0.3 and 1 at 4 bits, where minmax finds 1/7 and the codes 2 and 7. */
 static void test_changed_steps_by_hand(void) {
-    by_hand hand = make_by_hand();
+    by_hand             hand = make_by_hand();
     static const double scales[] = {0.7, 1, 1.75};
     set_scales(&hand.settings, 3, scales);
     hand.settings.power_of_two = true;
     fq_figure figures[FQ_MAX_FIGURES];
-    size_t n = evaluate(hand.model, &hand.data, &hand.settings, 1, hand.w, figures);
+    size_t    n = evaluate(hand.model, &hand.data, &hand.settings, 1, hand.w, figures);
     CU_ASSERT_EQUAL(n, 1 + 6 * 5);
     /* 0.1: 3 and, clipped, 7; 1/4: 1 and 4; 1/8, the nearest power of two: 2 and, clipped, 7. */
     CU_ASSERT_DOUBLE_EQUAL(find(figures, n, "minmax*0.7", 4, 32)->noise, 0.09 / 1.09, 1e-7);
@@ -349,12 +349,12 @@ static void test_changed_steps_by_hand(void) {
 /* Scale 1 is what the rule found, to the last bit; per channel, every step is changed. */
 static void test_scale_one(void) {
     static const char *const ranges[] = {"minmax", "percentile", "mse", "gauss"};
-    static const double scales[] = {1, 0.5};
-    eval_data data = eval_open_synthetic();
-    fq_model *model = eval_conv_model(false);
-    fq_eval_settings s = eval_defaults();
-    fq_figure figures[FQ_MAX_FIGURES];
-    float *w = initial(model, 1);
+    static const double      scales[] = {1, 0.5};
+    eval_data                data = eval_open_synthetic();
+    fq_model                *model = eval_conv_model(false);
+    fq_eval_settings         s = eval_defaults();
+    fq_figure                figures[FQ_MAX_FIGURES];
+    float                   *w = initial(model, 1);
     set_words(&s.ranges, 4, ranges);
     set_scales(&s, 2, scales);
     for (int granularity = FQ_PER_TENSOR; granularity <= FQ_PER_CHANNEL; granularity++) {
@@ -381,7 +381,7 @@ static void test_scale_one(void) {
 static void test_powers_of_two(void) {
     const fq_step_change power = {.kind = FQ_STEP_POWER_OF_TWO};
     for (float step = 1e-8f; step < 1e36f; step *= 1.37f) {
-        int exponent;
+        int   exponent;
         float changed = fq_step_changed(power, step);
         CU_ASSERT_EQUAL(frexpf(changed, &exponent), 0.5f);
         CU_ASSERT_TRUE(fabs(log2((double)changed / (double)step)) <= 0.5 + 1e-12);
@@ -393,11 +393,11 @@ static void test_powers_of_two(void) {
 }
 
 static void test_bits_per_weight(void) {
-    eval_data data = eval_open_synthetic();
-    fq_model *model = eval_conv_model(false); /* 3 x 20 x 9 and 4 x 3 weights */
+    eval_data        data = eval_open_synthetic();
+    fq_model        *model = eval_conv_model(false); /* 3 x 20 x 9 and 4 x 3 weights */
     fq_eval_settings s = eval_defaults();
-    fq_figure figures[FQ_MAX_FIGURES];
-    float *w = initial(model, 1);
+    fq_figure        figures[FQ_MAX_FIGURES];
+    float           *w = initial(model, 1);
     s.granularity = FQ_PER_CHANNEL;
     size_t n = evaluate(model, &data, &s, 1, w, figures);
     CU_ASSERT_DOUBLE_EQUAL(find(figures, n, "mse", 4, 32)->step_bits, 4 + 32.0 * 7 / 552, 1e-12);
@@ -420,15 +420,15 @@ static void test_bits_per_weight(void) {
 /* Everything at once: rules, activations, pairs, channels, batch norm, batches that do not divide.
  */
 static void test_workers(void) {
-    static const int weights[] = {32, 8, 4, 1}, activations[] = {32, 8, 2};
+    static const int         weights[] = {32, 8, 4, 1}, activations[] = {32, 8, 2};
     static const char *const pairs[] = {"3/4"}, *const ranges[] = {"minmax", "percentile", "mse",
                                                                    "gauss"};
     static const size_t workers[] = {1, 2, 5};
-    eval_data data = eval_open_synthetic();
-    fq_model *model = eval_conv_model(true);
-    fq_figure first[FQ_MAX_FIGURES], figures[FQ_MAX_FIGURES];
-    float *w = initial(model, 1);
-    fq_eval_settings s = eval_defaults();
+    eval_data           data = eval_open_synthetic();
+    fq_model           *model = eval_conv_model(true);
+    fq_figure           first[FQ_MAX_FIGURES], figures[FQ_MAX_FIGURES];
+    float              *w = initial(model, 1);
+    fq_eval_settings    s = eval_defaults();
     set_ints(&s.weights, 4, weights);
     set_ints(&s.activations, 3, activations);
     set_words(&s.pairs, 1, pairs);
@@ -463,13 +463,13 @@ static void test_workers(void) {
 
 static void test_activations(void) {
     static const int activations[] = {32, 8, 1};
-    eval_data data = eval_open_synthetic();
-    fq_model *model = eval_conv_model(false);
+    eval_data        data = eval_open_synthetic();
+    fq_model        *model = eval_conv_model(false);
     fq_eval_settings s = eval_defaults();
-    fq_figure figures[FQ_MAX_FIGURES];
-    float *w = initial(model, 1);
+    fq_figure        figures[FQ_MAX_FIGURES];
+    float           *w = initial(model, 1);
     set_ints(&s.activations, 3, activations);
-    size_t n = evaluate(model, &data, &s, 2, w, figures);
+    size_t           n = evaluate(model, &data, &s, 2, w, figures);
     const fq_figure *plain = find(figures, n, "none", 32, 32);
     /* 8 bits hardly show, one bit shows. */
     CU_ASSERT_NOT_EQUAL(find(figures, n, "none", 32, 8)->loss, plain->loss);
@@ -483,11 +483,11 @@ static void test_activations(void) {
 }
 
 static void test_batch_norm(void) {
-    eval_data data = eval_open_synthetic();
-    fq_model *model = eval_conv_model(true);
+    eval_data        data = eval_open_synthetic();
+    fq_model        *model = eval_conv_model(true);
     fq_eval_settings s = eval_defaults();
-    fq_figure kept[FQ_MAX_FIGURES], fresh[FQ_MAX_FIGURES];
-    float *w = initial(model, 1);
+    fq_figure        kept[FQ_MAX_FIGURES], fresh[FQ_MAX_FIGURES];
+    float           *w = initial(model, 1);
     s.batch_norm_batches = 0;
     size_t n = evaluate(model, &data, &s, 1, w, kept);
     s.batch_norm_batches = 2;
@@ -503,7 +503,7 @@ static void test_batch_norm(void) {
 
 static fq_status try_create(const fq_model *model, const fq_dataset *set,
                             const fq_partition *partition, const fq_eval_settings *settings) {
-    fq_pool *pool;
+    fq_pool      *pool;
     fq_evaluator *evaluator;
     FQ_ASSERT_OK(fq_pool_create(&pool, 1));
     fq_status status = fq_evaluator_create(&evaluator, model, set, partition, settings, 1, pool);
@@ -514,8 +514,8 @@ static fq_status try_create(const fq_model *model, const fq_dataset *set,
 }
 
 static void test_what_cannot_be(void) {
-    eval_data data = eval_open_synthetic();
-    fq_model *plain = eval_conv_model(false), *norm = eval_conv_model(true), *other;
+    eval_data        data = eval_open_synthetic();
+    fq_model        *plain = eval_conv_model(false), *norm = eval_conv_model(true), *other;
     fq_eval_settings s = eval_defaults();
     FQ_ASSERT_OK(try_create(plain, data.set, NULL, &s));
     FQ_ASSERT_FAILS(try_create(norm, data.set, NULL, &s), FQ_EINVAL, "evaluate.batch_norm_batches");
@@ -543,13 +543,13 @@ static void test_what_cannot_be(void) {
 }
 
 static void test_diverged(void) {
-    eval_data data = eval_open_synthetic();
-    fq_model *model = eval_conv_model(false);
+    eval_data        data = eval_open_synthetic();
+    fq_model        *model = eval_conv_model(false);
     fq_eval_settings s = eval_defaults();
-    fq_figure figures[FQ_MAX_FIGURES];
-    float *w = initial(model, 1);
-    fq_pool *pool;
-    fq_evaluator *evaluator;
+    fq_figure        figures[FQ_MAX_FIGURES];
+    float           *w = initial(model, 1);
+    fq_pool         *pool;
+    fq_evaluator    *evaluator;
     FQ_ASSERT_OK(fq_pool_create(&pool, 2));
     FQ_ASSERT_OK(fq_evaluator_create(&evaluator, model, data.set, NULL, &s, 1, pool));
     w[3] = NAN;

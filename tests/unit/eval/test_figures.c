@@ -35,7 +35,7 @@ static void test_summary_by_hand(void) {
 
 static void test_summary_of_one(void) {
     static const fq_figure one[] = {{4, 32, "mse", 0.5, 0, 0, 4}};
-    fq_bits_summary s;
+    fq_bits_summary        s;
     CU_ASSERT_TRUE_FATAL(fq_bits_summarize(one, 1, "mse", &s));
     CU_ASSERT_EQUAL(s.area, 0.5);
     CU_ASSERT_EQUAL(s.mean, 0.5);
@@ -64,8 +64,8 @@ static fq_model *one_tensor(void) {
 
 static void test_tensor_figures(void) {
     fq_model *model = one_tensor();
-    float w[200] = {0};
-    size_t n = 128; /* 2 x 64 weights */
+    float     w[200] = {0};
+    size_t    n = 128; /* 2 x 64 weights */
     for (size_t i = 0; i < n; i++)
         w[fq_model_tensor(model, 0)->offset + i] = (float)(i % 64) / 32.0f - 1.0f;
     fq_tensor_figure t;
@@ -85,9 +85,9 @@ static void test_tensor_figures(void) {
 }
 
 static void test_strange_tensors(void) {
-    fq_model *model = one_tensor();
-    float w[200] = {0};
-    size_t at = fq_model_tensor(model, 0)->offset;
+    fq_model        *model = one_tensor();
+    float            w[200] = {0};
+    size_t           at = fq_model_tensor(model, 0)->offset;
     fq_tensor_figure t;
     CU_ASSERT_EQUAL(fq_tensor_figures(model, w, &t, 1), 1);
     CU_ASSERT_TRUE(isnan(t.kurtosis));

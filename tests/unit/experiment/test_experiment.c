@@ -1,28 +1,31 @@
-#include <stdlib.h>
-#include <string.h>
-
 #include "experiment/experiment.h"
 #include "suite.h"
 
+#include <stdlib.h>
+#include <string.h>
+
 static fq_status load(const char *yaml, fq_experiment *e) {
     fq_document *document;
-    FQ_TRY(fq_document_parse(&document, "x.yaml", (fq_cbytes){(const unsigned char *)yaml, strlen(yaml)}));
+    FQ_TRY(fq_document_parse(&document, "x.yaml",
+                             (fq_cbytes){(const unsigned char *)yaml, strlen(yaml)}));
     fq_status status = fq_experiment_load(document, e);
     fq_document_destroy(&document);
     return status;
 }
 
-static const char full[] = "name: all\nseed: 9\n"
-                           "data: {set: synthetic, clients: 20, features: 12, classes: 3}\n"
-                           "model:\n- {layer: dense, out: 8, name: hidden}\n- relu\n- {layer: dropout, rate: 0.25}\n"
-                           "- {layer: dense, out: 3}\n"
-                           "train:\n  algorithm: fedprox\n  fedprox: {mu: 0.01}\n  robustness: [kure, mqat]\n"
-                           "  kure: {lambda: 0.1}\n  mqat: {bits: [2, 4, 8], draw: layer, ranges: mse}\n"
-                           "  capabilities: [[2, 4], [8]]\n  rate: 0.1\n  rate_decay: 0.998\n"
-                           "aggregate: {method: trimmed_mean, trimmed_mean: {share: 0.2}}\n"
-                           "upload: {quantizer: stochastic, bits: 4, block: 512, entropy: zstd, error_feedback: true}\n"
-                           "download: {quantizer: float16}\nevaluate: {every: 2, weights: [32, 4], ranges: [mse, minmax]}\n"
-                           "stop: {metric: worst, patience: 3}\n";
+static const char full[] =
+    "name: all\nseed: 9\n"
+    "data: {set: synthetic, clients: 20, features: 12, classes: 3}\n"
+    "model:\n- {layer: dense, out: 8, name: hidden}\n- relu\n- {layer: dropout, rate: 0.25}\n"
+    "- {layer: dense, out: 3}\n"
+    "train:\n  algorithm: fedprox\n  fedprox: {mu: 0.01}\n  robustness: [kure, mqat]\n"
+    "  kure: {lambda: 0.1}\n  mqat: {bits: [2, 4, 8], draw: layer, ranges: mse}\n"
+    "  capabilities: [[2, 4], [8]]\n  rate: 0.1\n  rate_decay: 0.998\n"
+    "aggregate: {method: trimmed_mean, trimmed_mean: {share: 0.2}}\n"
+    "upload: {quantizer: stochastic, bits: 4, block: 512, entropy: zstd, error_feedback: true}\n"
+    "download: {quantizer: float16}\nevaluate: {every: 2, weights: [32, 4], ranges: [mse, "
+    "minmax]}\n"
+    "stop: {metric: worst, patience: 3}\n";
 
 /* Writing and loading again gives the same settings, to the last bit and to the same hash. */
 static void test_written_settings_load_to_the_same(void) {
@@ -65,16 +68,20 @@ static void test_wrong_settings_say_where_and_what(void) {
     static const struct wrong {
         const char *yaml, *text;
     } table[] = {
-        {"train: {algorithm: fedavgg}\n", "x.yaml:1: train.algorithm: 'fedavgg' is unknown; did you mean 'fedavg'?"},
-        {"train:\n  robustness: [mqta]\n", "x.yaml:2: train.robustness: 'mqta' is unknown; did you mean 'mqat'?"},
+        {"train: {algorithm: fedavgg}\n",
+         "x.yaml:1: train.algorithm: 'fedavgg' is unknown; did you mean 'fedavg'?"},
+        {"train:\n  robustness: [mqta]\n",
+         "x.yaml:2: train.robustness: 'mqta' is unknown; did you mean 'mqat'?"},
         {"train:\n  robustness: [kure, kure]\n", "listed twice"},
         {"train:\n  robustness: [qat, mqat]\n", "both qat and mqat quantize"},
         {"train: {nesterov: true}\n", "train.nesterov: needs a momentum"},
-        {"train: {algorithm: scaffold, momentum: 0.9}\n", "train.momentum: scaffold needs plain steps"},
+        {"train: {algorithm: scaffold, momentum: 0.9}\n",
+         "train.momentum: scaffold needs plain steps"},
         {"train: {rounds: }\n", "x.yaml:1: train.rounds: no value"},
         {"model: [{out: 3}]\n", "model[0]: which layer?"},
         {"train: {clients_per_round: 200}\n", "200 of 100 clients"},
-        {"train:\n  capabilities: [[2], [9]]\n", "x.yaml:2: train.capabilities: 9 is not a bit-width"},
+        {"train:\n  capabilities: [[2], [9]]\n",
+         "x.yaml:2: train.capabilities: 9 is not a bit-width"},
         {"train:\n  capabilities: 4\n", "expected a list of at most 16 lists"},
         {"train: {capabilities: [[]]}\n", "each set is a list"},
         {"model: lenet6\n", "x.yaml:1: model: 'lenet6' is unknown; did you mean 'lenet5'?"},
@@ -83,9 +90,11 @@ static void test_wrong_settings_say_where_and_what(void) {
         {"model:\n- [dense]\n", "model[0]: expected a layer"},
         {"aggregate: {method: krum}\n", "aggregate.method: 'krum' is unknown"},
         {"aggregate: {min_clients: 11}\n", "aggregate.min_clients: 11 is more than the 10 clients"},
-        {"aggregate: {method: trimmed_mean, trimmed_mean: {share: 0.01}}\n", "less than one update"},
+        {"aggregate: {method: trimmed_mean, trimmed_mean: {share: 0.01}}\n",
+         "less than one update"},
         {"upload: {quantizer: int8}\n", "upload.quantizer: 'int8' is unknown"},
-        {"upload: {quantizer: stochastic, bits: 9}\n", "upload.bits: 9 is not a width of stochastic; allowed are 1 to 8"},
+        {"upload: {quantizer: stochastic, bits: 9}\n",
+         "upload.bits: 9 is not a width of stochastic; allowed are 1 to 8"},
         {"download: {error_feedback: true}\n", "error_feedback"},
         {"seed: 1\nname: a/b\n", "x.yaml:2: name: a/b cannot be a folder's name"},
         {"name: ''\n", "cannot be a folder's name"},
@@ -124,7 +133,8 @@ static void test_setup_errors_say_where(void) {
          "x.yaml:7: model[0] (dense1): kernel"},
         {DATA "model: lenet5\n", "x.yaml:6: model: "},
         {DATA, "x.yaml: model: "},
-        {DATA "model: logreg\naggregate:\n  max_examples: 5\n", "x.yaml:8: aggregate.max_examples: a client has"},
+        {DATA "model: logreg\naggregate:\n  max_examples: 5\n",
+         "x.yaml:8: aggregate.max_examples: a client has"},
     };
     fq_experiment *e = calloc(1, sizeof *e);
     fq_setup       setup;
@@ -137,11 +147,12 @@ static void test_setup_errors_say_where(void) {
 
 /* The hash names what determines the weights: a run goes on with more rounds or other figures. */
 static void test_hash(void) {
-    static const char *const same[] = {"name: b\n", "train: {rounds: 400}\n", "evaluate: {every: 7, weights: [32]}\n",
+    static const char *const same[] = {"name: b\n", "train: {rounds: 400}\n",
+                                       "evaluate: {every: 7, weights: [32]}\n",
                                        "stop: {metric: worst}\n"};
     static const char *const other[] = {"seed: 2\n", "train: {rate: 0.06}\n", "model: logreg\n",
                                         "data: {alpha: 0.1}\n", "upload: {quantizer: float16}\n"};
-    fq_experiment *a = calloc(1, sizeof *a), *b = calloc(1, sizeof *b);
+    fq_experiment           *a = calloc(1, sizeof *a), *b = calloc(1, sizeof *b);
     FQ_ASSERT_OK(load("{}", a));
     for (size_t i = 0; i < sizeof same / sizeof *same; i++) {
         FQ_ASSERT_OK(load(same[i], b));
@@ -157,7 +168,8 @@ static void test_hash(void) {
 
 static fq_status expand(const char *yaml, fq_sweep *sweep) {
     fq_document *document;
-    FQ_TRY(fq_document_parse(&document, "x.yaml", (fq_cbytes){(const unsigned char *)yaml, strlen(yaml)}));
+    FQ_TRY(fq_document_parse(&document, "x.yaml",
+                             (fq_cbytes){(const unsigned char *)yaml, strlen(yaml)}));
     fq_status status = fq_sweep_expand(document, sweep);
     fq_document_destroy(&document);
     return status;
@@ -171,7 +183,9 @@ static void test_sweeps(void) {
     CU_ASSERT_STRING_EQUAL(sweep.runs[0].label, "");
     fq_sweep_fini(&sweep);
 
-    FQ_ASSERT_OK(expand("sweep: {train.robustness: [[], [kure, mqat]], train.rate: [0.1, 0.2], seed: [1, 2, 3]}\n", &sweep));
+    FQ_ASSERT_OK(expand(
+        "sweep: {train.robustness: [[], [kure, mqat]], train.rate: [0.1, 0.2], seed: [1, 2, 3]}\n",
+        &sweep));
     CU_ASSERT_EQUAL_FATAL(sweep.n, 12);
     CU_ASSERT_STRING_EQUAL(sweep.runs[0].label, "fedavg_rate=0.1");
     CU_ASSERT_STRING_EQUAL(sweep.runs[11].label, "kure-mqat_rate=0.2");
@@ -182,7 +196,8 @@ static void test_sweeps(void) {
     fq_sweep_fini(&sweep);
 
     FQ_ASSERT_OK(expand("sweep:\n  variants:\n    plain: {train.robustness: []}\n"
-                        "    best: {train.robustness: [mqat], train.rate: 0.1}\n  seed: [7]\n", &sweep));
+                        "    best: {train.robustness: [mqat], train.rate: 0.1}\n  seed: [7]\n",
+                        &sweep));
     CU_ASSERT_EQUAL_FATAL(sweep.n, 2);
     CU_ASSERT_STRING_EQUAL(sweep.runs[1].label, "best");
     FQ_ASSERT_OK(fq_experiment_load(sweep.runs[1].document, e));
@@ -193,9 +208,11 @@ static void test_sweeps(void) {
     /* A wrong value is one of the sweep's line. */
     FQ_ASSERT_OK(expand("name: a\nsweep:\n  train.rate:\n  - 0.1\n  - bogus\n", &sweep));
     FQ_ASSERT_OK(fq_experiment_load(sweep.runs[0].document, e));
-    FQ_ASSERT_FAILS(fq_experiment_load(sweep.runs[1].document, e), FQ_EINVAL, "x.yaml:5: train.rate: 'bogus'");
+    FQ_ASSERT_FAILS(fq_experiment_load(sweep.runs[1].document, e), FQ_EINVAL,
+                    "x.yaml:5: train.rate: 'bogus'");
     fq_sweep_fini(&sweep);
-    FQ_ASSERT_FAILS(expand("name: a\nsweep:\n  name.x: [1]\n", &sweep), FQ_EINVAL, "x.yaml:3: name is a value");
+    FQ_ASSERT_FAILS(expand("name: a\nsweep:\n  name.x: [1]\n", &sweep), FQ_EINVAL,
+                    "x.yaml:3: name is a value");
 
     FQ_ASSERT_FAILS(expand("sweep: {seed: 3}\n", &sweep), FQ_EINVAL, "sweep.seed: expected a list");
     FQ_ASSERT_FAILS(expand("sweep: [1]\n", &sweep), FQ_EINVAL, "expected a map");

@@ -59,7 +59,7 @@ static fq_conv conv_of(const shape *s) {
 
 /* Shapes nobody thought of. */
 static shape random_shape(fq_rng *rng) {
-    shape s = {0};
+    shape        s = {0};
     const size_t groups = 1 + fq_rng_below(rng, 3);
     s.groups = groups;
     s.in_c = groups * (1 + fq_rng_below(rng, 5));
@@ -124,11 +124,11 @@ static double dot(buffer a, buffer b) {
 
 typedef struct operands {
     fq_conv c;
-    buffer x, w, bias, y, dy, dx, dw, dbias;
+    buffer  x, w, bias, y, dy, dx, dw, dbias;
 } operands;
 
 static operands operands_of(const shape *s, fq_rng *rng) {
-    operands o = {.c = conv_of(s)};
+    operands     o = {.c = conv_of(s)};
     const size_t n_x = s->in_c * s->in_h * s->in_w * s->lanes;
     const size_t n_w = s->out_c * (s->in_c / s->groups) * s->kernel_h * s->kernel_w;
     const size_t n_y = s->out_c * o.c.out_h * o.c.out_w * s->lanes;
@@ -153,14 +153,14 @@ static void run(const fq_kernels *k, operands *o) {
 }
 
 static void compare(const shape *s, fq_rng *rng) {
-    fq_rng again = *rng;
+    fq_rng   again = *rng;
     operands plain = operands_of(s, rng);
     run(fq_kernels_find("plain"), &plain);
     for (const char *const *name = fq_kernel_names; *name != NULL; name++) {
         const fq_kernels *kernels = fq_kernels_find(*name);
         if (kernels == NULL)
             continue;
-        fq_rng stream = again;
+        fq_rng   stream = again;
         operands o = operands_of(s, &stream);
         run(kernels, &o);
         const bool right = same(o.y, plain.y) && same(o.dx, plain.dx) && same(o.dw, plain.dw) &&
@@ -218,18 +218,18 @@ static void test_definition(void) {
     for (size_t p = 0; p < 9; p++)
         x[p * FQ_LANES + 3] = (float)p + 1.0f;
     w[0 * 3 + 2] = 1.0f; /* row above, column to the right */
-    const fq_conv c = {.in_c = 1,
-                       .in_h = 3,
-                       .in_w = 3,
-                       .out_c = 1,
-                       .out_h = 3,
-                       .out_w = 3,
-                       .kernel_h = 3,
-                       .kernel_w = 3,
-                       .stride = 1,
-                       .pad = 1,
-                       .groups = 1,
-                       .lanes = FQ_LANES};
+    const fq_conv      c = {.in_c = 1,
+                            .in_h = 3,
+                            .in_w = 3,
+                            .out_c = 1,
+                            .out_h = 3,
+                            .out_w = 3,
+                            .kernel_h = 3,
+                            .kernel_w = 3,
+                            .stride = 1,
+                            .pad = 1,
+                            .groups = 1,
+                            .lanes = FQ_LANES};
     static const float expected[9] = {100, 100, 100, 102, 103, 100, 105, 106, 100};
     for (const char *const *name = fq_kernel_names; *name != NULL; name++) {
         const fq_kernels *k = fq_kernels_find(*name);

@@ -29,9 +29,9 @@ static float *integers(size_t n, fq_rng *rng) {
  * the leading dimensions; what lies between the rows of C must stay. */
 static bool right(product *multiply, int trans_a, int trans_b, size_t m, size_t n, size_t k,
                   size_t gap, float beta) {
-    fq_rng rng = fq_rng_stream(m, FQ_RNG_DATA, (uint32_t)n, k, 0, 0);
+    fq_rng       rng = fq_rng_stream(m, FQ_RNG_DATA, (uint32_t)n, k, 0, 0);
     const size_t lda = (trans_a ? m : k) + gap, ldb = (trans_b ? k : n) + gap, ldc = n + gap;
-    float *a = integers((trans_a ? k : m) * lda, &rng),
+    float       *a = integers((trans_a ? k : m) * lda, &rng),
           *b = integers((trans_b ? n : k) * ldb, &rng);
     float *c = integers(m * ldc, &rng), *expected = malloc((m * ldc + 1) * sizeof *expected);
     CU_ASSERT_PTR_NOT_NULL_FATAL(expected);
@@ -113,7 +113,7 @@ static void test_kernel_in_use(void) {
 static void test_choice(void) {
     static const struct {
         fq_processor processor;
-        int arch;
+        int          arch;
     } cases[] = {
         {{FQ_VENDOR_AMD, 0x1a, true, true}, 0},    /* Zen 5 */
         {{FQ_VENDOR_OTHER, 0x18, true, false}, 3}, /* a make that BLIS has never heard of */
@@ -130,10 +130,12 @@ static void test_choice(void) {
 #if defined(FQ_HAVE_BLIS)
 /* BLIS itself would end the process at 99, and take a word for its number 0. */
 static void test_wrong_environment(void) {
-    static const char *const wrong[] = {"99", "-1", "haswell", "", "3x", " 3", "99999999999999999999"};
+    static const char *const wrong[] = {
+        "99", "-1", "haswell", "", "3x", " 3", "99999999999999999999"};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         setenv("BLIS_ARCH_TYPE", wrong[i], 1);
-        FQ_ASSERT_FAILS(fq_gemm_check(), FQ_EINVAL, "is not a sub-configuration of BLIS; expected one of ");
+        FQ_ASSERT_FAILS(fq_gemm_check(), FQ_EINVAL,
+                        "is not a sub-configuration of BLIS; expected one of ");
     }
     fq_gemm_start(); /* the last of them is still set */
     unsetenv("BLIS_ARCH_TYPE");

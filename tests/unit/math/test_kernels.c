@@ -104,7 +104,7 @@ static void test_moments(void) {
         x[i] = x[i] * x[i] + 5.0f; /* skewed, and far from zero */
     for (size_t l = 0; l < N_LENGTHS; l++) {
         const size_t n = lengths[l];
-        long double mean = 0, m2 = 0, m3 = 0, m4 = 0, squares = 0;
+        long double  mean = 0, m2 = 0, m3 = 0, m4 = 0, squares = 0;
         for (size_t i = 0; i < n; i++) {
             mean += (long double)x[i] / (long double)n;
             squares += (long double)x[i] * (long double)x[i];
@@ -159,7 +159,7 @@ static void test_fake_quantize(void) {
     static float x[MOST], y[MOST], expected[MOST];
     for (size_t i = 0; i < N_GRIDS; i++) {
         const fq_grid *g = &grids[i];
-        const size_t n = interesting(g, x);
+        const size_t   n = interesting(g, x);
         for (size_t j = 0; j < n; j++) {
             const float t = x[j] / g->step - g->offset;
             const float code = fminf(fmaxf(rintf(t), g->low), g->high);
@@ -180,10 +180,10 @@ static void test_fake_quantize(void) {
 
 /* Ties go to the even code, by hand. */
 static void test_ties(void) {
-    const fq_grid grid = {0.5f, -8.0f, 7.0f, 0.0f};
+    const fq_grid      grid = {0.5f, -8.0f, 7.0f, 0.0f};
     static const float x[] = {0.25f, 0.75f, 1.25f, -0.25f, -0.75f, -1.25f, 3.75f, -4.25f, 0.26f};
     static const float expected[] = {0, 1, 1, 0, -1, -1, 3.5f, -4, 0.5f};
-    float y[9];
+    float              y[9];
     FOR_EACH_ROW(k) {
         k->fake_quantize(9, x, &grid, y);
         for (size_t i = 0; i < 9; i++)
@@ -210,7 +210,7 @@ static void test_ste(void) {
     static float x[MOST], g[MOST], upstream[MOST];
     for (size_t i = 0; i < N_GRIDS; i++) {
         const fq_grid *grid = &grids[i];
-        const size_t n = interesting(grid, x);
+        const size_t   n = interesting(grid, x);
         normal(upstream, n, 5);
         upstream[3] = 0.0f;
         for (int with = 0; with < 2; with++) {
@@ -220,7 +220,7 @@ static void test_ste(void) {
                 k->ste(n, x, grid, lambda, g);
                 for (size_t j = 0; j < n; j++) {
                     const float t = x[j] / grid->step - grid->offset;
-                    const bool inside = t >= grid->low && t <= grid->high;
+                    const bool  inside = t >= grid->low && t <= grid->high;
                     if (!inside || upstream[j] == 0.0f) {
                         CU_ASSERT_EQUAL(g[j], 0.0f);
                         continue;

@@ -17,12 +17,12 @@ fq_layer_spec *rig_append_conv(fq_network *network, const char *name, const char
 fq_network rig_smooth_network(void);
 
 typedef struct model_rig {
-    fq_model *model;
+    fq_model     *model;
     fq_workspace *ws;
-    fq_arena arena;
-    float *w, *grad, *dlogits;
-    size_t batch, lanes;
-    fq_pass pass;
+    fq_arena      arena;
+    float        *w, *grad, *dlogits;
+    size_t        batch, lanes;
+    fq_pass       pass;
 } model_rig;
 
 /* Weights from seed 1, inputs of `batch` random examples, a training pass. */

@@ -17,7 +17,7 @@ enum { SCALE, SHIFT, FIRST, SECOND }; /* the flat vector: one value each */
 
 static void test_moments(void) {
     fq_network network = one_channel();
-    model_rig rig;
+    model_rig  rig;
     rig_init(&rig, &network, 2, true, false);
     CU_ASSERT_EQUAL(fq_model_trainable(rig.model), 2);
     CU_ASSERT_EQUAL(fq_model_parameters(rig.model), 2);
@@ -47,7 +47,7 @@ static void test_moments(void) {
 
 static void test_evaluation(void) {
     fq_network network = one_channel();
-    model_rig rig;
+    model_rig  rig;
     rig_init(&rig, &network, 1, false, false);
     rig.w[FIRST] = 3.0f;
     rig.w[SECOND] = 12.5f;

@@ -26,7 +26,7 @@ static double reference(const float *logits, size_t lane, double *p) {
 }
 
 static void test_values(void) {
-    float logits[CLASSES * LANES], gradient[CLASSES * LANES];
+    float  logits[CLASSES * LANES], gradient[CLASSES * LANES];
     size_t correct, expected_correct = 0;
     double expected = 0.0, p[CLASSES];
     fill(logits, 4.0f);
@@ -51,7 +51,7 @@ static void test_values(void) {
 }
 
 static void test_extremes(void) {
-    float logits[CLASSES * LANES], gradient[CLASSES * LANES];
+    float  logits[CLASSES * LANES], gradient[CLASSES * LANES];
     size_t correct;
     fill(logits, 1e30f);
     CU_ASSERT(

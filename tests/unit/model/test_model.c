@@ -66,7 +66,7 @@ static void test_initial_values(void) {
     static fq_network network;
     set_chain(&network);
     fq_model *plain, *extended;
-    float w[175 + 6], other[187];
+    float     w[175 + 6], other[187];
     FQ_ASSERT_OK(fq_model_create(&plain, &network, NULL, 0));
     FQ_ASSERT_OK(fq_model_create(&extended, &network, EXTRA, 3));
     fq_model_init(plain, 5, w);
@@ -155,7 +155,7 @@ static void check_error(const fq_network *network, fq_status code, const char *t
     } while (0)
 
 static void test_errors(void) {
-    static fq_network network;
+    static fq_network    network;
     fq_layer_spec *const layer = network.layers;
     CHECK_WRONG(strcpy(layer[2].layer, "rellu"), FQ_EINVAL,
                 "layer 3 (relu): layer: no kind is named \"rellu\"; did you mean relu");
@@ -229,9 +229,9 @@ static void test_extra_errors(void) {
     fq_model *model;
     for (int wrong = 0; wrong < 6; wrong++) {
         fq_extra_tensor extra = EXTRA[0];
-        const char *text[] = {
-            "expected a name", "a step or a range",     "layer 5; expected less than 5",
-            "0 values",        "values; expected 1 to", "not finite"};
+        const char     *text[] = {
+                "expected a name", "a step or a range",     "layer 5; expected less than 5",
+                "0 values",        "values; expected 1 to", "not finite"};
         if (wrong == 0)
             strcpy(extra.name, "a b");
         else if (wrong == 1)
@@ -256,7 +256,7 @@ static void test_defaults(void) {
     fq_layer_spec_init(&spec, "conv2d");
     CU_ASSERT(spec.epsilon == 1e-5 && spec.momentum == 0.1 && spec.rate == 0.5 && spec.bias);
     /* The same as an empty row of settings. */
-    fq_document *document;
+    fq_document      *document;
     static const char text[] = "{layer: conv2d}";
     FQ_ASSERT_OK(fq_document_parse(&document, "test",
                                    (fq_cbytes){(const unsigned char *)text, sizeof text - 1}));

@@ -27,7 +27,7 @@ static const fq_extra_tensor EXTRA[] = {
 
 static fq_model *tiny_model(void) {
     fq_network network = {.input = {2, 3, 3}, .n_classes = 2};
-    fq_model *model;
+    fq_model  *model;
     rig_append_conv(&network, "conv1", "", 3)->bias = false;
     rig_append(&network, "batch_norm", "norm1", "conv1")->momentum = 0.25;
     rig_append(&network, "relu", "", "");
@@ -45,7 +45,7 @@ static void tiny_values(const fq_model *model, float *w) {
 static fq_buffer encode_tiny(void) {
     fq_model *model = tiny_model();
     fq_buffer file = {0};
-    float w[256];
+    float     w[256];
     CU_ASSERT_FATAL(fq_model_size(model) <= 256);
     tiny_values(model, w);
     FQ_ASSERT_OK(fq_modelfile_encode(model, w, &FROM, &file));
@@ -54,8 +54,8 @@ static fq_buffer encode_tiny(void) {
 }
 
 static void check_refused(fq_cbytes bytes, fq_status code, const char *text) {
-    fq_model *model;
-    float *w;
+    fq_model     *model;
+    float        *w;
     fq_provenance from;
     FQ_ASSERT_FAILS(fq_modelfile_decode(bytes, &model, &w, &from), code, text);
     CU_ASSERT_PTR_NULL(model);
@@ -70,9 +70,9 @@ static void seal(fq_buffer *file) {
 }
 
 static void test_identity(void) {
-    fq_buffer file = encode_tiny(), again = {0};
-    fq_model *model;
-    float *w, expected[256];
+    fq_buffer     file = encode_tiny(), again = {0};
+    fq_model     *model;
+    float        *w, expected[256];
     fq_provenance from;
     FQ_ASSERT_OK(fq_modelfile_decode((fq_cbytes){file.data, file.size}, &model, &w, &from));
     tiny_values(model, expected);
@@ -96,9 +96,9 @@ static void test_identity(void) {
 
 /* The bytes of version 1. They change only when the version does. */
 static void test_golden(void) {
-    fq_buffer file = encode_tiny();
+    fq_buffer     file = encode_tiny();
     unsigned char hash[FQ_HASH_BYTES];
-    char text[FQ_HASH_TEXT];
+    char          text[FQ_HASH_TEXT];
     fq_sha256((fq_cbytes){file.data, file.size}, hash);
     fq_hash_text(hash, text);
     CU_ASSERT_STRING_EQUAL(text,
@@ -110,8 +110,8 @@ static void test_layout(void) {
     fq_buffer file = encode_tiny();
     CU_ASSERT_EQUAL(memcmp(file.data, "FQMODEL\0\1\0\0\0", 12), 0);
     fq_model *model = tiny_model();
-    size_t data = file.size - 4 - 4 * fq_model_size(model);
-    float first;
+    size_t    data = file.size - 4 - 4 * fq_model_size(model);
+    float     first;
     CU_ASSERT_EQUAL(data % 64, 0);
     fq_reader reader = fq_reader_of((fq_cbytes){file.data + data, 4});
     fq_get_floats(&reader, &first, 1);
@@ -151,11 +151,11 @@ static void test_bit_flips(void) {
 /* Any byte wrong under a right checksum: refused or read, never worse. */
 static void test_sealed_changes(void) {
     static const unsigned char flips[] = {0x01, 0xff};
-    fq_buffer file = encode_tiny();
+    fq_buffer                  file = encode_tiny();
     for (size_t at = 0; at + 4 < file.size; at++)
         for (size_t k = 0; k < sizeof flips; k++) {
-            fq_model *model;
-            float *w;
+            fq_model     *model;
+            float        *w;
             fq_provenance from;
             file.data[at] ^= flips[k];
             seal(&file);
@@ -193,7 +193,7 @@ static void test_refusals(void) {
     fq_buffer file = encode_tiny();
     fq_cbytes bytes = {file.data, file.size};
     fq_model *model = tiny_model();
-    size_t values = file.size - 4 - 4 * fq_model_size(model);
+    size_t    values = file.size - 4 - 4 * fq_model_size(model);
 
     put_u32_at(&file, 8, 2);
     check_refused(bytes, FQ_EPROTO, "written by a newer version: 2, this program reads 1");
@@ -228,9 +228,9 @@ static void test_refusals(void) {
 
 /* Training may leave steps at zero or below: they are values like others. */
 static void test_any_step(void) {
-    fq_model *model = tiny_model(), *read;
-    fq_buffer file = {0};
-    float w[256], *values;
+    fq_model     *model = tiny_model(), *read;
+    fq_buffer     file = {0};
+    float         w[256], *values;
     fq_provenance from;
     tiny_values(model, w);
     const size_t step = fq_model_parameters(model);
@@ -247,10 +247,10 @@ static void test_any_step(void) {
 }
 
 static void test_encode_refuses(void) {
-    fq_model *model = tiny_model();
-    fq_buffer file = {0};
+    fq_model     *model = tiny_model();
+    fq_buffer     file = {0};
     fq_provenance from = FROM;
-    float w[256];
+    float         w[256];
     tiny_values(model, w);
     w[5] = INFINITY;
     FQ_ASSERT_FAILS(fq_modelfile_encode(model, w, &from, &file), FQ_ENONFINITE,
@@ -264,10 +264,10 @@ static void test_encode_refuses(void) {
 }
 
 static void test_read(void) {
-    fq_buffer file = encode_tiny();
-    const char *path = fq_test_path("model.fq");
-    fq_model *model;
-    float *w;
+    fq_buffer     file = encode_tiny();
+    const char   *path = fq_test_path("model.fq");
+    fq_model     *model;
+    float        *w;
     fq_provenance from;
     fq_test_write(path, file.data, file.size);
     FQ_ASSERT_OK(fq_modelfile_read(path, &model, &w, &from));
@@ -288,10 +288,10 @@ static void test_read(void) {
 static void test_zoo_survives(void) {
     static fq_network network;
     for (const fq_zoo_entry *entry = fq_zoo; entry->name != NULL; entry++) {
-        fq_model *model, *copy;
-        fq_buffer file = {0};
+        fq_model     *model, *copy;
+        fq_buffer     file = {0};
         fq_provenance from;
-        float *read;
+        float        *read;
         FQ_ASSERT_OK(fq_zoo_build(entry->name, (fq_shape){1, 16, 16}, 10, &network));
         FQ_ASSERT_OK(fq_model_create(&model, &network, NULL, 0));
         float *w = malloc(fq_model_size(model) * sizeof *w);

@@ -38,8 +38,8 @@ void *__wrap_aligned_alloc(size_t alignment, size_t size) {
 
 static void step(model_rig *rig) {
     static const uint16_t labels[8] = {0};
-    size_t correct;
-    const float *logits = fq_model_forward(rig->model, rig->ws, rig->w, &rig->pass);
+    size_t                correct;
+    const float          *logits = fq_model_forward(rig->model, rig->ws, rig->w, &rig->pass);
     fq_cross_entropy(logits, labels, fq_model_network(rig->model)->n_classes, rig->batch,
                      rig->lanes, rig->dlogits, &correct);
     if (rig->pass.train)
@@ -55,7 +55,7 @@ static bool copy(void *context, size_t site, size_t features, size_t batch, size
 }
 
 static void test_step(void) {
-    static fq_network network;
+    static fq_network  network;
     const fq_site_hook hook = {.quantize = copy};
     for (const fq_zoo_entry *entry = fq_zoo; entry->name != NULL; entry++)
         for (int train = 0; train < 2; train++) {

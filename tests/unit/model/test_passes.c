@@ -11,11 +11,11 @@ static const uint16_t LABELS[8] = {0, 2, 1, 1, 0, 2, 2, 0};
 
 /* Float rounding of the logits, some 1e-6, over two steps: 1e-4; truncation, STEP^2 / 6 times a
  * third derivative of about 10: 1e-4. The gradients are between 1e-2 and 1. */
-static const float STEP = 1.0f / 128;
+static const float  STEP = 1.0f / 128;
 static const double TOLERANCE = 4e-4;
 
 static double loss(model_rig *rig) {
-    size_t correct;
+    size_t       correct;
     const float *logits = fq_model_forward(rig->model, rig->ws, rig->w, &rig->pass);
     return fq_cross_entropy(logits, LABELS, fq_model_network(rig->model)->n_classes, rig->batch,
                             rig->lanes, rig->dlogits, &correct) /
@@ -43,7 +43,7 @@ static void check_gradient(model_rig *rig) {
 
 static void test_gradient_of_a_graph(void) {
     fq_network network = rig_smooth_network();
-    model_rig rig;
+    model_rig  rig;
     rig_init(&rig, &network, 5, true, false);
     check_gradient(&rig);
     rig_fini(&rig);
@@ -51,7 +51,7 @@ static void test_gradient_of_a_graph(void) {
 
 static void test_gradient_is_added(void) {
     fq_network network = rig_smooth_network();
-    model_rig rig;
+    model_rig  rig;
     rig_init(&rig, &network, 5, true, false);
     loss(&rig);
     size_t n = fq_model_trainable(rig.model), wrong = 0;
@@ -84,9 +84,9 @@ static void test_gradient_of_corners(void) {
 
 enum { MAX_CALLS = 32 };
 typedef struct recorder {
-    size_t quantized[MAX_CALLS], n_quantized, pulled[MAX_CALLS], n_pulled, wrong;
+    size_t       quantized[MAX_CALLS], n_quantized, pulled[MAX_CALLS], n_pulled, wrong;
     const float *x[MAX_CALLS]; /* by site */
-    size_t features[MAX_CALLS];
+    size_t       features[MAX_CALLS];
 } recorder;
 
 /* Odd sites are declined; others are multiplied by 1.5, whose gradient is known. */
@@ -117,10 +117,10 @@ static void pull(void *context, size_t site, size_t features, size_t batch, size
 }
 
 static void test_sites(void) {
-    fq_network network = rig_smooth_network();
-    recorder r = {0};
+    fq_network   network = rig_smooth_network();
+    recorder     r = {0};
     fq_site_hook hook = {.context = &r, .quantize = scale, .pull = pull};
-    model_rig rig;
+    model_rig    rig;
     rig_init(&rig, &network, 5, true, true);
     CU_ASSERT_EQUAL(fq_model_site_count(rig.model), 5);
     double plain = loss(&rig);
@@ -144,10 +144,10 @@ static void test_sites(void) {
 }
 
 static void test_gradient_through_sites(void) {
-    fq_network network = rig_smooth_network();
-    recorder r = {0};
+    fq_network   network = rig_smooth_network();
+    recorder     r = {0};
     fq_site_hook hook = {.context = &r, .quantize = scale, .pull = pull};
-    model_rig rig;
+    model_rig    rig;
     rig_init(&rig, &network, 5, true, true);
     rig.pass.sites = &hook;
     check_gradient(&rig);
@@ -159,8 +159,8 @@ static void test_gradient_through_sites(void) {
 
 /* A hook without `quantize`, or one that declines, leaves float activations. */
 static void test_sites_declined(void) {
-    fq_network network = {.input = {4, 1, 1}, .n_classes = 3};
-    recorder r = {0};
+    fq_network   network = {.input = {4, 1, 1}, .n_classes = 3};
+    recorder     r = {0};
     fq_site_hook none = {0}, hook = {.context = &r, .quantize = scale, .pull = pull};
     rig_append_dense(&network, "dense1", "", 4);
     rig_append_dense(&network, "dense2", "", 3);
@@ -187,7 +187,7 @@ static void check_logits(model_rig *a, model_rig *b) {
 
 static void test_evaluation_equals_training(void) {
     fq_network network = rig_smooth_network();
-    model_rig train, eval;
+    model_rig  train, eval;
     rig_init(&train, &network, 5, true, true);
     rig_init(&eval, &network, 5, false, false);
     check_logits(&train, &eval);
@@ -200,7 +200,7 @@ static void test_evaluation_equals_training(void) {
 
 static void test_evaluation_takes_less_memory(void) {
     fq_network *network = calloc(1, sizeof *network);
-    fq_model *model;
+    fq_model   *model;
     CU_ASSERT_PTR_NOT_NULL_FATAL(network);
     FQ_ASSERT_OK(fq_zoo_build("resnet20_gn", (fq_shape){3, 32, 32}, 10, network));
     FQ_ASSERT_OK(fq_model_create(&model, network, NULL, 0));
@@ -219,10 +219,10 @@ static void test_evaluation_takes_less_memory(void) {
 }
 
 static void test_arena_too_small(void) {
-    fq_network network = rig_smooth_network();
-    fq_model *model;
+    fq_network    network = rig_smooth_network();
+    fq_model     *model;
     fq_workspace *ws;
-    fq_arena arena;
+    fq_arena      arena;
     FQ_ASSERT_OK(fq_model_create(&model, &network, NULL, 0));
     FQ_ASSERT_OK(fq_arena_init(&arena, fq_workspace_bytes(model, 5, true, true) - FQ_ALIGN));
     FQ_ASSERT_FAILS(fq_workspace_create(&ws, model, 5, true, true, &arena), FQ_ENOMEM, "too small");
@@ -238,12 +238,12 @@ static void test_arena_too_small(void) {
  * bit. */
 static void test_examples_are_independent(void) {
     fq_network network = rig_smooth_network();
-    model_rig many, few;
+    model_rig  many, few;
     rig_init(&many, &network, 19, false, false);
     rig_init(&few, &network, 19, false, false);
     few.pass.batch = 2;
     const float *x = fq_workspace_input(many.ws);
-    float *y = fq_workspace_input(few.ws);
+    float       *y = fq_workspace_input(few.ws);
     for (size_t f = 0; f < fq_shape_count(network.input); f++)
         for (size_t l = 0; l < 8; l++)
             y[f * 8 + l] = l < 2 ? x[f * many.lanes + 17 - 10 * l] : 0.0f;

@@ -8,10 +8,10 @@ static const fq_shape GRAY = {1, 28, 28}, COLOR = {3, 32, 32};
 
 typedef struct expectation {
     const char *name;
-    fq_shape input;
-    uint32_t n_classes;
-    size_t parameters;
-    double macs;
+    fq_shape    input;
+    uint32_t    n_classes;
+    size_t      parameters;
+    double      macs;
 } expectation;
 
 /* Parameters as published or counted by hand; MACs by hand, from the shapes. */
@@ -35,7 +35,7 @@ static fq_network network;
 static void test_sizes(void) {
     for (size_t i = 0; i < sizeof EXPECTED / sizeof *EXPECTED; i++) {
         const expectation *e = &EXPECTED[i];
-        fq_model *model;
+        fq_model          *model;
         FQ_ASSERT_OK(fq_zoo_build(e->name, e->input, e->n_classes, &network));
         FQ_ASSERT_OK(fq_model_create(&model, &network, NULL, 0));
         if (fq_model_parameters(model) != e->parameters || fq_model_macs(model) != e->macs)
@@ -52,7 +52,7 @@ static void test_training(void) {
     static const uint16_t labels[4] = {3, 1, 4, 1};
     for (const fq_zoo_entry *entry = fq_zoo; entry->name != NULL; entry++) {
         model_rig rig;
-        size_t correct;
+        size_t    correct;
         FQ_ASSERT_OK(fq_zoo_build(entry->name, (fq_shape){1, 16, 16}, 10, &network));
         rig_init(&rig, &network, 4, true, false);
         double loss[2];

@@ -19,9 +19,9 @@ static void test_every_width_and_length(void) {
     fq_rng rng = fq_rng_stream(1, FQ_RNG_DATA, 0, 0, 0, 0);
     for (unsigned bits = 1; bits <= 8; bits++)
         for (size_t n = 0; n <= MOST; n++) {
-            uint8_t codes[MOST], back[MOST + 1];
+            uint8_t       codes[MOST], back[MOST + 1];
             unsigned char expected[MOST], packed[MOST + 1];
-            size_t bytes = fq_packed_bytes(n, bits);
+            size_t        bytes = fq_packed_bytes(n, bits);
             for (size_t i = 0; i < n; i++)
                 codes[i] = (uint8_t)fq_rng_below(&rng, 1U << bits);
             packed[bytes] = back[n] = 0xa5; /* not ours */
@@ -35,10 +35,10 @@ static void test_every_width_and_length(void) {
 }
 
 static void test_golden(void) {
-    static const uint8_t codes[9] = {1, 2, 3, 4, 5, 6, 7, 0, 5};
+    static const uint8_t       codes[9] = {1, 2, 3, 4, 5, 6, 7, 0, 5};
     static const unsigned char expected[4] = {0xd1, 0x58, 0x1f,
                                               0x05}; /* 1 + 2*8 + 3*64 = 0xd1 ... */
-    unsigned char out[4];
+    unsigned char              out[4];
     fq_pack_bits(codes, 9, 3, out);
     CU_ASSERT_EQUAL(fq_packed_bytes(9, 3), 4);
     CU_ASSERT_EQUAL(memcmp(out, expected, sizeof out), 0);

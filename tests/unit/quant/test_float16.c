@@ -8,21 +8,21 @@
 #include <string.h>
 
 static uint16_t encode(float x) {
-    const size_t end = 1;
+    const size_t  end = 1;
     unsigned char body[2];
     fq_quantizer_find("float16")->encode(&x, (fq_blocks){.ends = &end, .n = 1}, 16, NULL, body);
     return (uint16_t)(body[0] | body[1] << 8);
 }
 
 static fq_status decode(uint16_t half, float *y) {
-    const size_t end = 1;
+    const size_t  end = 1;
     unsigned char body[2] = {(unsigned char)(half & 0xffU), (unsigned char)(half >> 8)};
     return fq_quantizer_find("float16")->decode(body, (fq_blocks){.ends = &end, .n = 1}, 16, y);
 }
 
 static double value_of(unsigned half) {
     unsigned exponent = half >> 10 & 31U, fraction = half & 1023U;
-    double magnitude =
+    double   magnitude =
         exponent == 0 ? ldexp(fraction, -24) : ldexp(1024 + fraction, (int)exponent - 25);
     return (half & 0x8000U) != 0 ? -magnitude : magnitude;
 }

@@ -8,7 +8,7 @@
 #include <string.h>
 
 enum { N = 8, MANY = 4096 };
-static const float W[N] = {-1.0f, -0.6f, -0.25f, -0.1f, 0.0f, 0.05f, 0.3f, 0.9f};
+static const float        W[N] = {-1.0f, -0.6f, -0.25f, -0.1f, 0.0f, 0.05f, 0.3f, 0.9f};
 static const fq_grid_kind KINDS[] = {FQ_GRID_SIGNED, FQ_GRID_NARROW, FQ_GRID_UNSIGNED,
                                      FQ_GRID_ASYMMETRIC};
 enum { N_KINDS = sizeof KINDS / sizeof KINDS[0] };
@@ -36,8 +36,8 @@ static double square_error(const float *x, const fq_grid *grid, size_t n) {
 static void test_codes(void) {
     static const struct {
         fq_grid_kind kind;
-        int bits;
-        int32_t low, high;
+        int          bits;
+        int32_t      low, high;
     } rows[] = {
         {FQ_GRID_SIGNED, 8, -128, 127}, {FQ_GRID_SIGNED, 2, -2, 1},  {FQ_GRID_SIGNED, 1, -1, 0},
         {FQ_GRID_NARROW, 8, -127, 127}, {FQ_GRID_NARROW, 2, -1, 1},  {FQ_GRID_NARROW, 1, -1, 0},
@@ -54,10 +54,10 @@ static void test_codes(void) {
 
 static void test_golden_minmax(void) {
     static const struct {
-        int bits;
-        double step;
+        int     bits;
+        double  step;
         int32_t codes[N];
-        double mean_error;
+        double  mean_error;
     } rows[] = {
         {8, 0.007874015748, {-127, -76, -32, -13, 0, 6, 38, 114}, 3.216256e-06},
         {4, 0.142857142857, {-7, -4, -2, -1, 0, 0, 2, 6}, 1.058673e-03},
@@ -82,7 +82,7 @@ static void test_asymmetric(void) {
     CU_ASSERT_EQUAL(grid.low, -8.0f);
     CU_ASSERT_EQUAL(grid.high, 7.0f);
     static const int32_t expected[N] = {0, 3, 6, 7, 8, 8, 10, 15};
-    int32_t codes[N];
+    int32_t              codes[N];
     grid_codes(&grid, W, N, 8, codes);
     CU_ASSERT_EQUAL(memcmp(codes, expected, sizeof codes), 0);
     /* Zero is forced into a range that lies on one side of it. */
@@ -99,8 +99,8 @@ static void test_two_levels(void) {
         fq_grid grid = fq_grid_of_range(KINDS[i], 1, -0.5f, 2.0f);
         CU_ASSERT_EQUAL(grid.step, 2.0f);
         const float x[4] = {-7.0f, -0.01f, 0.01f, 1.5f}, expected[4] = {-1.0f, -1.0f, 1.0f, 1.0f};
-        float y[4];
-        int32_t codes[4];
+        float       y[4];
+        int32_t     codes[4];
         fq_weight_quantize(&grid, 1, x, 4, y);
         grid_codes(&grid, x, 4, 0, codes);
         CU_ASSERT_TRUE(same_values(y, expected, 4));
@@ -110,7 +110,7 @@ static void test_two_levels(void) {
 
 /* Idempotent, monotone, in its bounds, within half a step where nothing is clipped. */
 static void test_properties(void) {
-    float x[MANY], y[MANY], z[MANY];
+    float   x[MANY], y[MANY], z[MANY];
     int32_t codes[MANY];
     for (size_t i = 0; i < MANY; i++)
         x[i] = -3.0f + 6.0f * (float)i / MANY;
@@ -126,7 +126,7 @@ static void test_properties(void) {
             wrong += !same_values(y, z, MANY);
             for (size_t i = 0; i < MANY; i++) {
                 float v = x[i] / grid.step - grid.offset;
-                bool inside = v >= grid.low && v <= grid.high;
+                bool  inside = v >= grid.low && v <= grid.high;
                 wrong += i > 0 && y[i] < y[i - 1];
                 wrong += codes[i] < low || codes[i] > high;
                 wrong += y[i] != grid.step * ((float)(codes[i] - zero) + grid.offset);
@@ -144,7 +144,7 @@ static void test_negation(void) {
     normal_values(x, MANY, 2);
     for (int bits = 1; bits <= FQ_MAX_BITS; bits++) {
         fq_grid grid = fq_grid_of_range(FQ_GRID_NARROW, bits, -2.0f, 2.0f);
-        int wrong = 0;
+        int     wrong = 0;
         for (size_t i = 0; i < MANY; i++) {
             const float both[2] = {x[i], -x[i]};
             fq_weight_quantize(&grid, 1, both, 2, y);
@@ -163,8 +163,8 @@ static void test_doubling(void) {
     for (size_t k = 0; k < N_KINDS; k++)
         for (int bits = 1; bits <= FQ_MAX_BITS; bits++) {
             fq_range_options options = {0};
-            fq_grid grid = minmax->fit(&options, KINDS[k], bits, x, MANY, NULL);
-            fq_grid doubled = minmax->fit(&options, KINDS[k], bits, twice, MANY, NULL);
+            fq_grid          grid = minmax->fit(&options, KINDS[k], bits, x, MANY, NULL);
+            fq_grid          doubled = minmax->fit(&options, KINDS[k], bits, twice, MANY, NULL);
             CU_ASSERT_EQUAL(doubled.step, 2.0f * grid.step);
             fq_weight_quantize(&grid, 1, x, MANY, y);
             fq_weight_quantize(&doubled, 1, twice, MANY, z);
@@ -203,7 +203,7 @@ static void test_minmax_mask_is_all_ones(void) {
     for (int bits = 2; bits <= FQ_MAX_BITS; bits++)
         for (size_t i = 0; i < MANY; i++) {
             fq_grid grid = fq_grid_of_range(FQ_GRID_SIGNED, bits, -fabsf(x[i]), fabsf(x[i]));
-            float both[2] = {x[i], -x[i]}, g[2] = {1.0f, 1.0f};
+            float   both[2] = {x[i], -x[i]}, g[2] = {1.0f, 1.0f};
             fq_weight_pull(&grid, 1, both, 2, 0.0f, g);
             masked += g[0] != 1.0f || g[1] != 1.0f;
         }
@@ -213,7 +213,7 @@ static void test_minmax_mask_is_all_ones(void) {
 static void test_straight_through_mask(void) {
     /* D of half the range: p D = 0.5, n D = -8/14 (4 bits). */
     fq_grid grid = fq_grid_of_step(FQ_GRID_SIGNED, 4, 0.5f / 7.0f);
-    float g[N], x[MANY], big[MANY];
+    float   g[N], x[MANY], big[MANY];
     for (size_t i = 0; i < N; i++)
         g[i] = (float)i - 3.5f;
     fq_weight_pull(&grid, 1, W, N, 0.0f, g);
@@ -229,16 +229,16 @@ static void test_straight_through_mask(void) {
     CU_ASSERT_EQUAL(wrong, 0);
     /* Two levels: |x| up to D / 2, the levels themselves. */
     grid = fq_grid_of_step(FQ_GRID_SIGNED, 1, 2.0f);
-    float two[4] = {1.0f, 1.0f, 1.0f, 1.0f};
+    float       two[4] = {1.0f, 1.0f, 1.0f, 1.0f};
     const float at[4] = {-1.0f, 1.0f, -1.01f, 1.01f};
     fq_weight_pull(&grid, 1, at, 4, 0.0f, two);
     CU_ASSERT(two[0] == 1.0f && two[1] == 1.0f && two[2] == 0.0f && two[3] == 0.0f);
 }
 
 static void test_element_wise_scaling(void) {
-    fq_grid grid = fq_grid_of_step(FQ_GRID_SIGNED, 4, 0.5f);
+    fq_grid     grid = fq_grid_of_step(FQ_GRID_SIGNED, 4, 0.5f);
     const float x[6] = {0.6f, 0.6f, -0.6f, 0.9f, 0.5f, 9.0f};
-    float g[6] = {1.0f, -1.0f, 2.0f, 1.0f, 3.0f, 1.0f};
+    float       g[6] = {1.0f, -1.0f, 2.0f, 1.0f, 3.0f, 1.0f};
     /* r = x / D - rne(x / D): 0.2, 0.2, -0.2, -0.2, 0, clipped; g (1 + 0.2 sign(g) r) */
     const double expected[6] = {1.04, -0.96, 1.92, 0.96, 3.0, 0.0};
     fq_weight_pull(&grid, 1, x, 6, 0.2f, g);
@@ -247,10 +247,10 @@ static void test_element_wise_scaling(void) {
 }
 
 static void test_golden_learned_step(void) {
-    fq_grid grid = fq_grid_of_step(FQ_GRID_SIGNED, 3, 0.25f);
+    fq_grid            grid = fq_grid_of_step(FQ_GRID_SIGNED, 3, 0.25f);
     static const float expected[N] = {-1.0f, -0.5f, -0.25f, 0.0f, 0.0f, 0.0f, 0.25f, 0.75f};
     static const float slopes[N] = {-4.0f, 0.4f, 0.0f, 0.4f, 0.0f, -0.2f, -0.2f, 3.0f};
-    float y[N], ones[N];
+    float              y[N], ones[N];
     fq_weight_quantize(&grid, 1, W, N, y);
     for (size_t i = 0; i < N; i++) {
         float one = 1.0f;
@@ -262,7 +262,7 @@ static void test_golden_learned_step(void) {
     CU_ASSERT_DOUBLE_EQUAL(fq_step_gradient(&grid, W, ones, N, false) * 0.204124145, -0.122474487,
                            1e-7);
     fq_range_options options = {0};
-    fq_grid first = fq_range_find("learned")->fit(&options, FQ_GRID_SIGNED, 3, W, N, NULL);
+    fq_grid          first = fq_range_find("learned")->fit(&options, FQ_GRID_SIGNED, 3, W, N, NULL);
     CU_ASSERT_DOUBLE_EQUAL(first.step, 0.461880215, 1e-7);
 }
 
@@ -272,10 +272,10 @@ static void test_golden_learned_step(void) {
 static void test_step_gradient_of_clipped(void) {
     for (int bits = 1; bits <= 4; bits++) {
         const float x[4] = {-9.0f, 8.0f, -30.0f, 4.5f}, g[4] = {1.0f, -2.0f, 0.5f, 3.0f};
-        double loss[2];
+        double      loss[2];
         for (int side = 0; side < 2; side++) {
             fq_grid grid = fq_grid_of_step(FQ_GRID_SIGNED, bits, side == 0 ? 0.25f : 0.5f);
-            float y[4];
+            float   y[4];
             fq_weight_quantize(&grid, 1, x, 4, y);
             loss[side] = 0.0;
             for (int i = 0; i < 4; i++)
@@ -287,7 +287,7 @@ static void test_step_gradient_of_clipped(void) {
     }
     /* Between the two levels: slope (sign(x) / 2) - x / D. */
     fq_grid grid = fq_grid_of_step(FQ_GRID_SIGNED, 1, 1.0f);
-    float x = 0.2f, one = 1.0f;
+    float   x = 0.2f, one = 1.0f;
     CU_ASSERT_DOUBLE_EQUAL(fq_step_gradient(&grid, &x, &one, 1, true), 0.3, 1e-6);
 }
 
@@ -300,12 +300,12 @@ static void test_per_channel(void) {
     fq_weight_format format = {
         .rule = fq_range_find("minmax"), .grid = FQ_GRID_SIGNED, .granularity = FQ_PER_CHANNEL};
     fq_grid grids[CHANNELS];
-    size_t groups = fq_weight_groups(&format, CHANNELS);
+    size_t  groups = fq_weight_groups(&format, CHANNELS);
     CU_ASSERT_EQUAL_FATAL(groups, CHANNELS);
     fq_weight_fit(&format, 4, x, ALL, CHANNELS, NULL, grids);
     fq_weight_quantize(grids, groups, x, ALL, y);
     for (size_t c = 0; c < CHANNELS; c++) {
-        float low, high;
+        float   low, high;
         fq_grid own;
         fq_kernels_get()->min_max(SIZE, x + c * SIZE, &low, &high);
         own = fq_grid_of_range(FQ_GRID_SIGNED, 4, low, high);

@@ -8,9 +8,9 @@
 #include <string.h>
 
 enum { N = 8, MANY = 20000 };
-static const float W[N] = {-1.0f, -0.6f, -0.25f, -0.1f, 0.0f, 0.05f, 0.3f, 0.9f};
+static const float            W[N] = {-1.0f, -0.6f, -0.25f, -0.1f, 0.0f, 0.05f, 0.3f, 0.9f};
 static const fq_range_options DEFAULTS = {.percentile = 0.01, .margin = 0.0};
-static float x[MANY], scratch[MANY];
+static float                  x[MANY], scratch[MANY];
 
 static void normal_values(double deviation, uint32_t step) {
     fq_rng rng = fq_rng_stream(1, FQ_RNG_DATA, 0, 0, step, 0);
@@ -53,10 +53,10 @@ static void test_table(void) {
 
 static void test_golden_mse(void) {
     static const struct {
-        int bits, k;
-        double step;
+        int     bits, k;
+        double  step;
         int32_t codes[N];
-        double error;
+        double  error;
     } rows[] = {
         {4, 59, 0.126428571429, {-8, -5, -2, -1, 0, 0, 2, 7}, 6.817857e-03},
         {3, 62, 0.31, {-3, -2, -1, 0, 0, 0, 1, 3}, 2.240000e-02},
@@ -89,7 +89,7 @@ static void test_mse_is_best(void) {
     /* At one bit, levels +-mean|x| are optimal: error var - mean|x|^2. The search comes within its
      * resolution. */
     fq_moments moments;
-    double magnitude = 0.0;
+    double     magnitude = 0.0;
     fq_kernels_get()->moments(MANY, x, &moments);
     for (size_t i = 0; i < MANY; i++)
         magnitude += (double)fabsf(x[i]) / MANY;
@@ -129,7 +129,7 @@ static void test_search_in_pieces(void) {
 
 static void test_gauss(void) {
     static const double factors[] = {1.5958, .9957, .5860, .3352, .1881, .1041, .0569, .0308};
-    const float four[4] = {-3.0f, -1.0f, 1.0f, 3.0f}; /* population deviation sqrt(5) */
+    const float         four[4] = {-3.0f, -1.0f, 1.0f, 3.0f}; /* population deviation sqrt(5) */
     for (int bits = 1; bits <= FQ_MAX_BITS; bits++)
         CU_ASSERT_DOUBLE_EQUAL(fit("gauss", FQ_GRID_SIGNED, bits, four, 4).step,
                                factors[bits - 1] * sqrt(5.0), 1e-6);
@@ -159,7 +159,7 @@ static void test_percentile(void) {
     float sorted[101];
     for (int i = 0; i <= 100; i++)
         sorted[(i * 37) % 101] = (float)i - 50.0f; /* -50 .. 50, shuffled: percentile r is r - 50 */
-    fq_range_options options = {.percentile = 10.0};
+    fq_range_options     options = {.percentile = 10.0};
     const fq_range_rule *rule = fq_range_find("percentile");
     CU_ASSERT_DOUBLE_EQUAL(rule->fit(&options, FQ_GRID_SIGNED, 4, sorted, 101, scratch).step * 7.0f,
                            40.0, 1e-5);
@@ -202,7 +202,7 @@ static void test_learned_one_bit(void) {
 /* No rule divides by zero, and none loses a constant that its grid can hold. */
 static void test_degenerate(void) {
     static const float constants[] = {0.0f, 0.5f, -3.0f, 1e-30f};
-    float y[16], values[16];
+    float              y[16], values[16];
     for (const fq_range_rule *const *rule = fq_range_rules; *rule != NULL; rule++)
         for (int kind = FQ_GRID_SIGNED; kind <= FQ_GRID_ASYMMETRIC; kind++)
             for (int bits = 1; bits <= FQ_MAX_BITS; bits++)

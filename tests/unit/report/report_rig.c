@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-static const int widths[] = {32, 8, 6, 5, 4, 3, 2};
+static const int         widths[] = {32, 8, 6, 5, 4, 3, 2};
 static const char *const changes[] = {"mse*0.7", "mse*0.85", "mse*1.15", "mse*1.3", "mse~2^k"};
 enum {
     N_WIDTHS = sizeof widths / sizeof *widths,
@@ -26,7 +26,7 @@ static size_t make_figures(const fake_run *run, uint32_t round, fq_rng *rng, fq_
     size_t n = 0;
     for (int a = 32; a >= (run->quantized_activations ? 8 : 32); a -= 24)
         for (size_t i = 0; i < N_WIDTHS; i++) {
-            int b = widths[i];
+            int    b = widths[i];
             double lost = b == 32 ? 0 : run->loss_per_bit * pow(0.35, b - 2);
             out[n] =
                 (fq_figure){.weight_bits = b,
@@ -74,7 +74,7 @@ static size_t make_tensors(const fake_run *run, uint32_t round, fq_tensor_figure
 }
 
 static void write_database(const fake_run *run, const char *path) {
-    fq_store *store;
+    fq_store  *store;
     fq_run_row row = {.model = "lenet5",
                       .dataset = "fashion-mnist",
                       .algorithm = "fedavg",
@@ -96,27 +96,27 @@ static void write_database(const fake_run *run, const char *path) {
     FQ_ASSERT_OK(fq_store_open(&store, path, 0));
     FQ_ASSERT_OK(fq_store_put_run(store, &row));
     for (uint32_t round = 1; round <= run->rounds; round++) {
-        fq_rng rng = fq_rng_stream(run->seed, FQ_RNG_DATA, round, 0, 0, 0);
+        fq_rng        rng = fq_rng_stream(run->seed, FQ_RNG_DATA, round, 0, 0, 0);
         fq_client_row client = {
             .client = 3, .n_examples = 600, .n_steps = 19, .verdict = "accepted"};
-        fq_round_row r = {.round = round,
-                          .n_asked = 10,
-                          .n_accepted = 10,
-                          .loss = 0.4 + 2 * exp(-(double)round / 20) + 0.05 * fq_rng_normal(&rng),
-                          .drift = 0.5 + run->loss_per_bit + 0.05 * fq_rng_normal(&rng),
-                          .update_norm = 0.3,
-                          .bytes_up_raw = 10 * 246824,
-                          .bytes_up = 10 * 61900 + 100 * run->seed,
-                          .bytes_down_raw = 10 * 246824,
-                          .bytes_down = 10 * 246900,
-                          .seconds_train = 0.21,
-                          .seconds_close = 0.01,
-                          .seconds_evaluate = 0.02,
-                          .seconds_save = 0.005};
-        fq_figure figures[N_FIGURES];
+        fq_round_row     r = {.round = round,
+                              .n_asked = 10,
+                              .n_accepted = 10,
+                              .loss = 0.4 + 2 * exp(-(double)round / 20) + 0.05 * fq_rng_normal(&rng),
+                              .drift = 0.5 + run->loss_per_bit + 0.05 * fq_rng_normal(&rng),
+                              .update_norm = 0.3,
+                              .bytes_up_raw = 10 * 246824,
+                              .bytes_up = 10 * 61900 + 100 * run->seed,
+                              .bytes_down_raw = 10 * 246824,
+                              .bytes_down = 10 * 246900,
+                              .seconds_train = 0.21,
+                              .seconds_close = 0.01,
+                              .seconds_evaluate = 0.02,
+                              .seconds_save = 0.005};
+        fq_figure        figures[N_FIGURES];
         fq_tensor_figure tensors[5];
-        bool evaluated = run->every > 0 && round % run->every == 0;
-        size_t n = evaluated ? make_figures(run, round, &rng, figures) : 0;
+        bool             evaluated = run->every > 0 && round % run->every == 0;
+        size_t           n = evaluated ? make_figures(run, round, &rng, figures) : 0;
         FQ_ASSERT_OK(fq_store_put_round(store, &r, &client, 1, figures,
                                         change_steps(run, figures, n), tensors,
                                         evaluated ? make_tensors(run, round, tensors) : 0));

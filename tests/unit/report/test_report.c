@@ -59,7 +59,7 @@ static fq_report *three_runs(void) {
 
 static json_t *parse(const char *text) {
     json_error_t error;
-    json_t *document = json_loads(text, 0, &error);
+    json_t      *document = json_loads(text, 0, &error);
     if (document == NULL)
         fprintf(stderr, "%s at %d\n", error.text, error.position);
     CU_ASSERT_PTR_NOT_NULL_FATAL(document);
@@ -77,8 +77,8 @@ static double number_of(json_t *object, const char *key) {
 
 static void test_json(void) {
     fq_report *report = three_runs();
-    char *text = written(report, fq_report_json);
-    json_t *document = parse(text);
+    char      *text = written(report, fq_report_json);
+    json_t    *document = parse(text);
     CU_ASSERT_PTR_NOT_NULL(strstr(text, "[0.21,")); /* and not 0.20999999999999999 */
     CU_ASSERT_STRING_EQUAL(text_of(document, "format"), "fedq-report");
     CU_ASSERT_EQUAL(number_of(document, "version"), 1);
@@ -130,7 +130,7 @@ static size_t count(const char *text, char c) {
 
 static void test_csv(void) {
     fq_report *report = three_runs();
-    char *text = written(report, fq_report_csv);
+    char      *text = written(report, fq_report_csv);
     CU_ASSERT_EQUAL(strncmp(text, "run,name,method,seed,round,rule,weight_bits,", 44), 0);
     CU_ASSERT_EQUAL(count(text, '\n'), 1 + 3 * 5 * 7);
     size_t commas = 0;
@@ -145,8 +145,8 @@ static void test_csv(void) {
 
 static void test_csv_quotes(void) {
     const char *folder = write_run("q", "a \"b\", c", "kure", 1, 2, 0.1, NULL);
-    fq_report *report = open_runs(1, &folder);
-    char *text = written(report, fq_report_csv);
+    fq_report  *report = open_runs(1, &folder);
+    char       *text = written(report, fq_report_csv);
     CU_ASSERT_TRUE(strstr(text, ",\"a \"\"b\"\", c\",fedavg + kure,1,2,none,32,32,") != NULL);
     free(text);
     fq_report_destroy(&report);
@@ -154,7 +154,7 @@ static void test_csv_quotes(void) {
 
 static void test_table(void) {
     fq_report *report = three_runs();
-    char *text = written(report, fq_report_table);
+    char      *text = written(report, fq_report_table);
     char *first = strtok(text, "\n"), *second = strtok(NULL, "\n"), *third = strtok(NULL, "\n");
     CU_ASSERT_PTR_NOT_NULL_FATAL(third);
     CU_ASSERT_PTR_NULL(strtok(NULL, "\n"));
@@ -175,7 +175,7 @@ static void test_table(void) {
 static void test_method_names(void) {
     static const struct {
         const char *folder, *name, *settings, *expected;
-        uint64_t seed;
+        uint64_t    seed;
     } runs[] = {
         {"n1", "x", "seed: 1\nname: x\ntrain: {rate: 0.1, qat: {bits: 4}}\n",
          "fedavg + qat, train.qat.bits=4", 1},
@@ -186,7 +186,7 @@ static void test_method_names(void) {
         {"n4", "y", "seed: 1\nname: y\ntrain: {rate: 0.1, qat: {bits: 2}}\n", "fedavg + qat, y", 1},
     };
     const char *folders[4];
-    char paths[4][512];
+    char        paths[4][512];
     for (size_t i = 0; i < 4; i++) {
         snprintf(
             paths[i], sizeof paths[i], "%s",
@@ -194,8 +194,8 @@ static void test_method_names(void) {
         folders[i] = paths[i];
     }
     fq_report *report = open_runs(4, folders);
-    char *text = written(report, fq_report_json);
-    json_t *document = parse(text);
+    char      *text = written(report, fq_report_json);
+    json_t    *document = parse(text);
     for (size_t i = 0; i < 4; i++)
         CU_ASSERT_STRING_EQUAL(
             text_of(json_array_get(json_object_get(document, "runs"), i), "method"),
@@ -209,17 +209,17 @@ static void test_method_names(void) {
  */
 static void test_labels(void) {
     const char *folder = fq_test_path("labelled");
-    fake_run run = {.folder = folder,
-                    .name = "x",
-                    .label = "careful",
-                    .robustness = "mqat",
-                    .seed = 1,
-                    .rounds = 4,
-                    .every = 2,
-                    .quantized_activations = 1};
+    fake_run    run = {.folder = folder,
+                       .name = "x",
+                       .label = "careful",
+                       .robustness = "mqat",
+                       .seed = 1,
+                       .rounds = 4,
+                       .every = 2,
+                       .quantized_activations = 1};
     fake_run_write(&run);
     fq_report *report = open_runs(2, (const char *const[]){folder, folder});
-    char *text = written(report, fq_report_table);
+    char      *text = written(report, fq_report_table);
     CU_ASSERT_TRUE(strstr(text, "\ncareful ") != NULL);
     CU_ASSERT_TRUE(strstr(text, " 4/8 ") != NULL);
     CU_ASSERT_EQUAL(count(text, '\n'), 2);
@@ -230,17 +230,17 @@ static void test_labels(void) {
 /* Figures with changed steps are data of a run, but no rows and no columns of the headline. */
 static void test_changed_steps(void) {
     const char *folder = fq_test_path("steps");
-    fake_run run = {.folder = folder,
-                    .name = "x",
-                    .label = "",
-                    .robustness = "mqat",
-                    .seed = 1,
-                    .rounds = 4,
-                    .every = 2,
-                    .changed_steps = 1};
+    fake_run    run = {.folder = folder,
+                       .name = "x",
+                       .label = "",
+                       .robustness = "mqat",
+                       .seed = 1,
+                       .rounds = 4,
+                       .every = 2,
+                       .changed_steps = 1};
     fake_run_write(&run);
     fq_report *report = open_runs(1, &folder);
-    char *table = written(report, fq_report_table), *text = written(report, fq_report_json);
+    char      *table = written(report, fq_report_table), *text = written(report, fq_report_json);
     CU_ASSERT_EQUAL(count(table, '\n'), 2);
     CU_ASSERT_PTR_NULL(strstr(table, "ranges"));
     CU_ASSERT_PTR_NULL(strstr(table, "mse*"));
@@ -261,8 +261,8 @@ static void test_changed_steps(void) {
 static void test_page(void) {
     const char *folder = write_run("evil", "</script><script>alert(1)</script><!--", "mqat", 1, 4,
                                    0.1, "name: \"</SCRIPT>\"\n");
-    fq_report *report = open_runs(1, &folder);
-    char *page = written(report, fq_report_page);
+    fq_report  *report = open_runs(1, &folder);
+    char       *page = written(report, fq_report_page);
     CU_ASSERT_PTR_NULL(strstr(page, "alert(1)</script>"));
     CU_ASSERT_PTR_NULL(strstr(page, "</SCRIPT>"));
     CU_ASSERT_PTR_NULL(strstr(page, "<!--"));
@@ -301,11 +301,11 @@ static void test_live_page(void) {
 
 static void test_nothing_evaluated(void) {
     const char *folder = fq_test_path("early");
-    fake_run run = {
-        .folder = folder, .name = "x", .label = "", .robustness = "", .seed = 1, .rounds = 3};
+    fake_run    run = {
+           .folder = folder, .name = "x", .label = "", .robustness = "", .seed = 1, .rounds = 3};
     fake_run_write(&run);
     fq_report *report = open_runs(1, &folder);
-    writer *writers[] = {fq_report_table, fq_report_csv, fq_report_json, fq_report_page};
+    writer    *writers[] = {fq_report_table, fq_report_csv, fq_report_json, fq_report_page};
     for (size_t i = 0; i < 4; i++) {
         char *text = written(report, writers[i]);
         CU_ASSERT_TRUE(strlen(text) > 0);
@@ -328,9 +328,9 @@ static void test_nothing_evaluated(void) {
 
 static void test_text_that_is_no_utf8(void) {
     const char *folder = write_run("latin", "caf\xe9", "", 1, 2, 0.1, "name: \"\xff\"\n");
-    fq_report *report = open_runs(1, &folder);
-    char *text = written(report, fq_report_json);
-    json_t *document = parse(text);
+    fq_report  *report = open_runs(1, &folder);
+    char       *text = written(report, fq_report_json);
+    json_t     *document = parse(text);
     CU_ASSERT_STRING_EQUAL(text_of(json_array_get(json_object_get(document, "runs"), 0), "name"),
                            "caf?");
     json_decref(document);
@@ -339,7 +339,7 @@ static void test_text_that_is_no_utf8(void) {
 }
 
 static void test_no_run(void) {
-    fq_report *report;
+    fq_report  *report;
     const char *nowhere = fq_test_path("nowhere"), *folder = fq_test_folder();
     FQ_ASSERT_FAILS(fq_report_create(&report, &nowhere, 1), FQ_EIO, "nowhere: No such file");
     CU_ASSERT_PTR_NULL(report);
@@ -352,8 +352,8 @@ static void test_no_run(void) {
 static void test_database_by_name(void) {
     write_run("byname", "x", "", 1, 2, 0.1, "name: x\n");
     const char *file = fq_test_path("byname/run.db");
-    fq_report *report = open_runs(1, &file);
-    char *text = written(report, fq_report_json);
+    fq_report  *report = open_runs(1, &file);
+    char       *text = written(report, fq_report_json);
     CU_ASSERT_TRUE(strstr(text, "byname\",") != NULL);
     CU_ASSERT_TRUE(strstr(text, "\"settings\":\"name: x\\n\"") != NULL);
     free(text);

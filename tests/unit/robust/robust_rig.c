@@ -36,16 +36,14 @@ void rig_init(rig *r, const fq_network *network, const fq_robustness *method, co
     fq_model *plain;
     FQ_ASSERT_OK(fq_model_create(&plain, network, NULL, 0));
     fq_extra_tensor extra[MAX_EXTRA];
-    const size_t n = method->extra == NULL ? 0 : method->extra(config, plain, extra, MAX_EXTRA);
+    const size_t    n = method->extra == NULL ? 0 : method->extra(config, plain, extra, MAX_EXTRA);
     FQ_ASSERT_OK(fq_model_create(&r->model, network, extra, n));
     r->size = fq_model_size(r->model);
     r->trainable = fq_model_trainable(r->model);
     r->w = calloc(r->size, sizeof *r->w);
     r->u = calloc(r->size, sizeof *r->u);
     r->g = calloc(r->size, sizeof *r->g);
-    r->bound = (fq_bound){.method = method,
-                          .config = config,
-                          .model = r->model};
+    r->bound = (fq_bound){.method = method, .config = config, .model = r->model};
     fq_model_destroy(&plain);
     fq_model_init(r->model, 7, r->w);
     if (method->init_extra != NULL)

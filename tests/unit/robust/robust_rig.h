@@ -6,10 +6,10 @@
 
 typedef struct rig {
     fq_model *model;
-    fq_bound bound;
-    fq_arena arena;
-    size_t size, trainable;
-    float *w, *u, *g; /* [size] latent weights, weights seen, gradient */
+    fq_bound  bound;
+    fq_arena  arena;
+    size_t    size, trainable;
+    float    *w, *u, *g; /* [size] latent weights, weights seen, gradient */
 } rig;
 
 /* conv1 [3, 1, 3, 3] on a 4 x 4 image, ReLU, dense1 [8, 12], ReLU, dense2 [4, 8]. */

@@ -19,7 +19,7 @@ static fq_qat_config config_of(int activations, fq_site_ranges ranges) {
 
 static fq_site_hook hook_of(rig *r, uint32_t step) {
     const fq_step local = rig_step(r, 0, 0, step);
-    fq_site_hook hook;
+    fq_site_hook  hook;
     r->bound.method->begin_step(&r->bound, &local);
     CU_ASSERT_TRUE_FATAL(r->bound.method->site_hook(&r->bound, &local, r->w, r->g, &hook));
     return hook;
@@ -53,7 +53,7 @@ static void extremes(const float *x, size_t batch, float *low, float *high) {
  * after ReLU. */
 static void test_batch_ranges(void) {
     const fq_qat_config config = config_of(4, FQ_SITE_BATCH);
-    rig r;
+    rig                 r;
     begin(&r, &config);
     for (size_t batch = 5; batch <= LANES; batch += 3) {
         for (size_t site = 0; site < 2; site++) {
@@ -79,7 +79,7 @@ static void test_batch_ranges(void) {
 /* The first batch sets the range in the latent vector, later ones move it by a tenth. */
 static void test_running_ranges(void) {
     const fq_qat_config config = config_of(8, FQ_SITE_RUNNING);
-    rig r;
+    rig                 r;
     begin(&r, &config);
     const fq_tensor *range = rig_tensor(&r, "dense1.input.range");
     CU_ASSERT_PTR_NOT_NULL_FATAL(range);
@@ -102,7 +102,7 @@ static void test_running_ranges(void) {
     CU_ASSERT_DOUBLE_EQUAL((double)at[1], 1.1 * (double)high, 1e-6);
     /* Values past the running range are clipped to its top, and their gradient is cut. */
     float dy[COUNT];
-    int clipped = 0;
+    int   clipped = 0;
     for (int i = 0; i < COUNT; i++)
         dy[i] = 1.0f;
     hook.pull(hook.context, 1, FEATURES, 5, LANES, x, dy);
@@ -122,11 +122,11 @@ static void test_running_ranges(void) {
 /* Learned: signed at the input, unsigned after ReLU, first step 2 mean|x| / sqrt(high). */
 static void test_learned_first_step(void) {
     const fq_qat_config config = config_of(4, FQ_SITE_LEARNED);
-    rig r;
+    rig                 r;
     begin(&r, &config);
     static const char *const names[] = {"conv1.input.step", "dense1.input.step"};
-    static const double top[] = {7.0, 15.0};
-    const fq_site_hook hook = hook_of(&r, 0);
+    static const double      top[] = {7.0, 15.0};
+    const fq_site_hook       hook = hook_of(&r, 0);
     for (size_t site = 0; site < 2; site++) {
         const fq_tensor *step = rig_tensor(&r, names[site]);
         CU_ASSERT_PTR_NOT_NULL_FATAL(step);
@@ -159,14 +159,14 @@ static void test_learned_first_step(void) {
  * starts nothing; steps that SGD makes negative count as the least one. */
 static void test_learned_share(void) {
     const fq_qat_config config = config_of(4, FQ_SITE_LEARNED);
-    rig r;
+    rig                 r;
     begin(&r, &config);
     float *step = r.w + rig_tensor(&r, "dense1.input.step")->offset,
           *first = r.w + rig_tensor(&r, "dense1.input.range")->offset;
     CU_ASSERT_TRUE(first >= r.w + r.trainable); /* SGD does not touch it */
     const fq_site_hook hook = hook_of(&r, 0);
-    const fq_grid *grid = &((const fq_view *)hook.context)->sites[1].grid;
-    float x[COUNT] = {0}, y[COUNT];
+    const fq_grid     *grid = &((const fq_view *)hook.context)->sites[1].grid;
+    float              x[COUNT] = {0}, y[COUNT];
     hook.quantize(hook.context, 1, FEATURES, 6, LANES, x, y);
     CU_ASSERT_TRUE(first[0] == 0.0f && first[1] == 0.0f);
     fill(x, 6, 1.0f, 2.0f);
@@ -184,7 +184,7 @@ static void test_learned_share(void) {
 /* A running range of which a quarter of the clients know goes on from their mean. */
 static void test_running_share(void) {
     const fq_qat_config config = config_of(4, FQ_SITE_RUNNING);
-    rig r;
+    rig                 r;
     begin(&r, &config);
     float *range = r.w + rig_tensor(&r, "conv1.input.range")->offset;
     range[0] = 0.25f * -4.0f;
@@ -212,7 +212,7 @@ static void test_learned_gradient(void) {
         const size_t at = rig_tensor(&r, "dense1.input.step")->offset,
                      first = rig_tensor(&r, "dense1.input.range")->offset;
         const fq_site_hook hook = hook_of(&r, 0);
-        float x[COUNT], y[COUNT], dy[COUNT];
+        float              x[COUNT], y[COUNT], dy[COUNT];
         fill(x, batch, 0.5f, 1.0f);
         double loss[2] = {0};
         for (int side = 0; side < 2; side++) {
@@ -237,19 +237,19 @@ static void test_learned_gradient(void) {
 
 static void test_layer_policy(void) {
     const fq_network network = rig_network();
-    fq_qat_config config = config_of(3, FQ_SITE_BATCH);
+    fq_qat_config    config = config_of(3, FQ_SITE_BATCH);
     config.format.layers = FQ_LAYERS_FIRST_LAST_8;
     rig r;
     rig_init(&r, &network, &fq_robustness_qat, &config);
     const fq_site_hook hook = hook_of(&r, 0);
-    const fq_view *view = hook.context;
+    const fq_view     *view = hook.context;
     CU_ASSERT_TRUE(view->sites[0].bits == 8 && view->sites[1].bits == 3 &&
                    view->sites[2].bits == 8);
     rig_fini(&r);
     config.format.layers = FQ_LAYERS_FIRST_LAST_FLOAT;
     rig_init(&r, &network, &fq_robustness_qat, &config);
     const fq_site_hook inner = hook_of(&r, 0);
-    float x[COUNT], y[COUNT];
+    float              x[COUNT], y[COUNT];
     fill(x, LANES, 0.0f, 1.0f);
     CU_ASSERT_FALSE(inner.quantize(inner.context, 0, FEATURES, LANES, LANES, x, y));
     CU_ASSERT_TRUE(inner.quantize(inner.context, 1, FEATURES, LANES, LANES, x, y));
@@ -258,11 +258,11 @@ static void test_layer_policy(void) {
 
 static void test_tied_and_independent(void) {
     const fq_network network = rig_network();
-    fq_mqat_config config = {.bits = {.n = 3, .v = {2, 4, 8}},
-                             .activations = {.n = 1, .v = {32}},
-                             .tied = true,
-                             .draw = FQ_DRAW_LAYER,
-                             .format = config_of(32, FQ_SITE_RUNNING).format};
+    fq_mqat_config   config = {.bits = {.n = 3, .v = {2, 4, 8}},
+                               .activations = {.n = 1, .v = {32}},
+                               .tied = true,
+                               .draw = FQ_DRAW_LAYER,
+                               .format = config_of(32, FQ_SITE_RUNNING).format};
     for (int tied = 1; tied >= 0; tied--) {
         config.tied = tied == 1;
         if (!config.tied)
@@ -289,9 +289,9 @@ static void test_tied_and_independent(void) {
  */
 static void test_in_the_model(void) {
     const fq_qat_config config = config_of(2, FQ_SITE_RUNNING);
-    rig r;
+    rig                 r;
     begin(&r, &config);
-    fq_arena arena;
+    fq_arena      arena;
     fq_workspace *ws;
     FQ_ASSERT_OK(fq_arena_init(&arena, fq_workspace_bytes(r.model, 5, true, true)));
     FQ_ASSERT_OK(fq_workspace_create(&ws, r.model, 5, true, true, &arena));
@@ -299,12 +299,12 @@ static void test_in_the_model(void) {
     for (size_t i = 0; i < 16 * LANES; i++)
         input[i] = i % LANES < 5 ? cosf((float)i) : 0.0f;
     fq_pass pass = {.batch = 5, .train = true};
-    float plain[4 * LANES];
+    float   plain[4 * LANES];
     memcpy(plain, fq_model_forward(r.model, ws, r.w, &pass), sizeof plain);
     const fq_site_hook hook = hook_of(&r, 0);
     pass.sites = &hook;
     const float *logits = fq_model_forward(r.model, ws, r.w, &pass);
-    size_t changed = 0;
+    size_t       changed = 0;
     for (size_t i = 0; i < 4 * LANES; i++)
         changed += i % LANES < 5 && logits[i] != plain[i];
     CU_ASSERT_TRUE(changed > 10);

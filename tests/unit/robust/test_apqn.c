@@ -18,12 +18,12 @@ static float minmax_step(const float *x, size_t n, int bits) {
 static void check_moments(fq_noise noise, double variance) {
     enum { N = 10000, STEPS = 100 };
     const fq_network network = rig_dense(2, N / 2);
-    fq_apqn_config config = config_of(4);
+    fq_apqn_config   config = config_of(4);
     config.noise = (int)noise;
     rig r;
     rig_init(&r, &network, &fq_robustness_apqn, &config);
     const double step = (double)minmax_step(r.w, N, 4);
-    double sum = 0.0, squares = 0.0, largest = 0.0;
+    double       sum = 0.0, squares = 0.0, largest = 0.0;
     for (uint32_t s = 0; s < STEPS; s++) {
         const fq_step local = rig_step(&r, 0, 0, s);
         rig_view(&r, &local);
@@ -62,9 +62,9 @@ static void test_linear_loss(void) {
  * linear term. */
 static void test_trace(void) {
     enum { N = 8, STEPS = 20000 };
-    const fq_network network = rig_dense(2, N / 2);
+    const fq_network     network = rig_dense(2, N / 2);
     const fq_apqn_config config = config_of(3);
-    rig r;
+    rig                  r;
     rig_init(&r, &network, &fq_robustness_apqn, &config);
     double h[N][N], trace = 0.0;
     for (int i = 0; i < N; i++) {
@@ -73,7 +73,7 @@ static void test_trace(void) {
         trace += h[i][i];
     }
     const double step = (double)minmax_step(r.w, N, 3);
-    double rise = 0.0;
+    double       rise = 0.0;
     for (uint32_t s = 0; s < STEPS; s++) {
         const fq_step local = rig_step(&r, 0, 0, s);
         rig_view(&r, &local);
@@ -95,12 +95,12 @@ static bool same_noise(rig *r, fq_step a, fq_step b) {
 }
 
 static void test_streams(void) {
-    const fq_network network = rig_network();
+    const fq_network     network = rig_network();
     const fq_apqn_config config = config_of(4);
-    rig r;
+    rig                  r;
     rig_init(&r, &network, &fq_robustness_apqn, &config);
     const fq_step step = rig_step(&r, 3, 5, 2);
-    fq_step other = step;
+    fq_step       other = step;
     CU_ASSERT_TRUE(same_noise(&r, step, other));
     other.step++;
     CU_ASSERT_FALSE(same_noise(&r, step, other));
@@ -116,7 +116,7 @@ static void test_streams(void) {
     /* Layers have noise of their own, even in units of their steps. */
     rig_view(&r, &step);
     const fq_tensor *a = rig_tensor(&r, "dense1.weight"), *b = rig_tensor(&r, "dense2.weight");
-    const float step_a = minmax_step(r.w + a->offset, a->count, 4),
+    const float      step_a = minmax_step(r.w + a->offset, a->count, 4),
                 step_b = minmax_step(r.w + b->offset, b->count, 4);
     float difference = 0.0f;
     for (size_t i = 0; i < 8; i++)
@@ -128,12 +128,12 @@ static void test_streams(void) {
 
 static void test_clip(void) {
     const fq_network network = rig_dense(2, 500);
-    fq_apqn_config config = config_of(2);
+    fq_apqn_config   config = config_of(2);
     config.noise = FQ_NOISE_GAUSSIAN;
     config.clip_noise = true;
     rig r;
     rig_init(&r, &network, &fq_robustness_apqn, &config);
-    const float step = minmax_step(r.w, 1000, 2);
+    const float   step = minmax_step(r.w, 1000, 2);
     const fq_step local = rig_step(&r, 0, 0, 0);
     rig_view(&r, &local);
     size_t at_top = 0;
@@ -148,14 +148,14 @@ static void test_clip(void) {
 /* Noise only where the policy puts a width below 32, and of that width's size. */
 static void test_layers(void) {
     const fq_network network = rig_network();
-    fq_apqn_config config = config_of(2);
+    fq_apqn_config   config = config_of(2);
     config.layers = FQ_LAYERS_FIRST_LAST_FLOAT;
     rig r;
     rig_init(&r, &network, &fq_robustness_apqn, &config);
     const fq_step local = rig_step(&r, 0, 0, 0);
     rig_view(&r, &local);
     const fq_tensor *middle = rig_tensor(&r, "dense1.weight");
-    size_t changed = 0;
+    size_t           changed = 0;
     for (size_t i = 0; i < r.size; i++) {
         const bool inside = i >= middle->offset && i < middle->offset + middle->count;
         if (!inside)
@@ -168,12 +168,12 @@ static void test_layers(void) {
 
 /* Several widths: each is drawn at some step; 32 means no noise; capability restricts the draw. */
 static void test_widths(void) {
-    const fq_network network = rig_dense(2, 100);
+    const fq_network     network = rig_dense(2, 100);
     const fq_apqn_config config = {.bits = {.n = 3, .v = {2, 8, 32}}};
-    rig r;
+    rig                  r;
     rig_init(&r, &network, &fq_robustness_apqn, &config);
     const double fine = (double)minmax_step(r.w, 200, 8);
-    size_t seen[3] = {0};
+    size_t       seen[3] = {0};
     for (uint32_t s = 0; s < 60; s++) {
         const fq_step local = rig_step(&r, 0, 0, s);
         rig_view(&r, &local);
@@ -195,7 +195,7 @@ static void test_widths(void) {
 
 static void test_channels(void) {
     const fq_network network = rig_dense(2, 100);
-    fq_apqn_config config = config_of(4);
+    fq_apqn_config   config = config_of(4);
     config.granularity = FQ_PER_CHANNEL;
     rig r;
     rig_init(&r, &network, &fq_robustness_apqn, &config);

@@ -16,7 +16,8 @@ static const char YAML[] =
     "data: {set: synthetic, clients: 8, features: 10, classes: 3, examples: 16, test_examples: 8}\n"
     "model:\n- {layer: dense, out: 3}\n"
     "train: {clients_per_round: 8, epochs: 1, batch: 256, robustness: [mqat], algorithm: %s,\n"
-    "  mqat: {bits: [32], activations: [4, 32], draw: client, activation_ranges: %s, step_rate: %s}}\n";
+    "  mqat: {bits: [32], activations: [4, 32], draw: client, activation_ranges: %s, step_rate: "
+    "%s}}\n";
 
 static const fq_tensor *find(const fq_model *model, const char *name) {
     for (size_t t = 0; t < fq_model_tensor_count(model); t++)
@@ -28,9 +29,9 @@ static const fq_tensor *find(const fq_model *model, const char *name) {
 
 /* low, high and mean magnitude of the client's one batch, which is all of its data. */
 static void describe(const fq_shard *shard, double out[VALUES]) {
-    uint32_t order[MOST];
-    uint16_t labels[MOST];
-    float x[FEATURES * MOST];
+    uint32_t     order[MOST];
+    uint16_t     labels[MOST];
+    float        x[FEATURES * MOST];
     const size_t n = shard->n, lanes = fq_lanes(n);
     CU_ASSERT_TRUE_FATAL(lanes <= MOST);
     for (uint32_t i = 0; i < n; i++)
@@ -57,22 +58,22 @@ static void begin(fq_tiny *tiny, const char *algorithm, const char *ranges, cons
  * returns their share of all examples. */
 static double mean_of_visitors(const fq_tiny *tiny, double mean[VALUES]) {
     const fq_model *model = tiny->setup.model;
-    const size_t share = find(model, "dense1.input.range")->offset +
-                         find(model, "dense1.input.range")->count - 1;
+    const size_t    share =
+        find(model, "dense1.input.range")->offset + find(model, "dense1.input.range")->count - 1;
     const fq_recipe *recipe = &tiny->experiment->recipe;
-    const fq_plan plan = {.recipe = recipe,
-                          .model = model,
-                          .seed = (uint64_t)tiny->experiment->head.seed,
-                          .rate = recipe->rate,
-                          .w = fq_server_weights(tiny->server)};
-    fq_worker *worker;
-    double n = 0.0, all = 0.0;
+    const fq_plan    plan = {.recipe = recipe,
+                             .model = model,
+                             .seed = (uint64_t)tiny->experiment->head.seed,
+                             .rate = recipe->rate,
+                             .w = fq_server_weights(tiny->server)};
+    fq_worker       *worker;
+    double           n = 0.0, all = 0.0;
     FQ_ASSERT_OK(fq_worker_create(&worker, model, recipe, tiny->setup.max_examples));
     memset(mean, 0, VALUES * sizeof *mean);
     for (uint64_t id = 0; id < CLIENTS; id++) {
         const fq_client client = {.id = id, .shard = fq_partition_shard(tiny->setup.partition, id)};
-        fq_update update;
-        float delta;
+        fq_update       update;
+        float           delta;
         FQ_ASSERT_OK(fq_client_turn(worker, &plan, &client, &update));
         memcpy(&delta, update.vectors[0].body.data + share * sizeof delta, sizeof delta);
         const double weight = (double)client.shard.n;
@@ -94,7 +95,7 @@ static double mean_of_visitors(const fq_tiny *tiny, double mean[VALUES]) {
 
 static void check_writable(const fq_tiny *tiny) {
     const fq_provenance from = {.name = "ranges"};
-    fq_buffer file = {0};
+    fq_buffer           file = {0};
     FQ_ASSERT_OK(
         fq_modelfile_encode(tiny->setup.model, fq_server_weights(tiny->server), &from, &file));
     fq_buffer_fini(&file);
@@ -105,7 +106,7 @@ static void test_learned(void) {
     static const char *const algorithms[] = {"fedavg", "fedadam"};
     for (size_t i = 0; i < 2; i++) {
         fq_tiny tiny;
-        double mean[VALUES];
+        double  mean[VALUES];
         begin(&tiny, algorithms[i], "learned", "0");
         const double share = mean_of_visitors(&tiny, mean);
         CU_ASSERT_FATAL(share > 0.0 && share < 1.0);
@@ -117,7 +118,8 @@ static void test_learned(void) {
         CU_ASSERT_EQUAL(w[find(tiny.setup.model, "dense1.input.step")->offset], 0.0f);
         const float before[2] = {first[0], first[1]};
         fq_tiny_run(&tiny, 2, 2); /* clients that come later do not move it */
-        first = fq_server_weights(tiny.server) + find(tiny.setup.model, "dense1.input.range")->offset;
+        first =
+            fq_server_weights(tiny.server) + find(tiny.setup.model, "dense1.input.range")->offset;
         CU_ASSERT_TRUE(first[0] == before[0] && first[1] == before[1]);
         check_writable(&tiny);
         fq_tiny_destroy(&tiny);
@@ -126,13 +128,13 @@ static void test_learned(void) {
 
 static void test_running(void) {
     fq_tiny tiny;
-    double mean[VALUES];
+    double  mean[VALUES];
     begin(&tiny, "fedavg", "running_minmax", "1");
     const double share = mean_of_visitors(&tiny, mean);
     CU_ASSERT_FATAL(share > 0.0 && share < 1.0);
     fq_tiny_run(&tiny, 1, 2);
-    const float *range = fq_server_weights(tiny.server) +
-                         find(tiny.setup.model, "dense1.input.range")->offset;
+    const float *range =
+        fq_server_weights(tiny.server) + find(tiny.setup.model, "dense1.input.range")->offset;
     CU_ASSERT_DOUBLE_EQUAL((double)range[2], share, 1e-6);
     for (int i = 0; i < 2; i++)
         CU_ASSERT_DOUBLE_EQUAL((double)(range[i] / range[2]), mean[i], 1e-5);

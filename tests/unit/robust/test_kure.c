@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const float golden_w[8] = {-1.0f, -0.6f, -0.25f, -0.1f, 0.0f, 0.05f, 0.3f, 0.9f};
+static const float  golden_w[8] = {-1.0f, -0.6f, -0.25f, -0.1f, 0.0f, 0.05f, 0.3f, 0.9f};
 static const double golden_kurtosis = 2.687683093, golden_unbiased = 2.057757368;
 static const double golden_slope[8] = {-0.485663668, 1.492736616,  0.644502787,  -0.038178695,
                                        -0.506839495, -0.731305175, -1.569297534, 1.194045164};
@@ -31,9 +31,9 @@ static void one_tensor(rig *r, uint32_t n, const fq_kure_config *config) {
 
 static void test_golden(void) {
     const fq_kure_config config = {.target = 1.8, .lambda = 1.0};
-    const double gradient[8] = {-0.862230854, 2.650154113,  1.144228455,  -0.067781165,
-                                -0.899825701, -1.298334479, -2.786077779, 2.119867410};
-    rig r;
+    const double         gradient[8] = {-0.862230854, 2.650154113,  1.144228455,  -0.067781165,
+                                        -0.899825701, -1.298334479, -2.786077779, 2.119867410};
+    rig                  r;
     one_tensor(&r, 8, &config);
     memcpy(r.w, golden_w, sizeof golden_w);
     CU_ASSERT_DOUBLE_EQUAL(penalty_of(&r), 0.787981274, 1e-6);
@@ -53,7 +53,7 @@ static void test_golden(void) {
 
 static void test_unbiased(void) {
     const fq_kure_config config = {.target = 1.0, .lambda = 1.0, .unbiased = true};
-    rig r;
+    rig                  r;
     one_tensor(&r, 8, &config);
     memcpy(r.w, golden_w, sizeof golden_w);
     CU_ASSERT_DOUBLE_EQUAL(kurtosis_of(&r), golden_unbiased, 1e-6);
@@ -97,7 +97,7 @@ static double reference(const double *x, int n, double target) {
 static void test_finite_differences(void) {
     enum { N = 40 };
     const fq_kure_config config = {.target = 1.8, .lambda = 0.5};
-    rig r;
+    rig                  r;
     one_tensor(&r, N, &config);
     double x[N];
     for (int i = 0; i < N; i++) {
@@ -164,7 +164,7 @@ static void test_known_kurtoses(void) {
 static void test_descent(void) {
     enum { N = 2000 };
     const fq_kure_config config = {.target = 1.8, .lambda = 1.0};
-    rig r;
+    rig                  r;
     one_tensor(&r, N, &config);
     fq_rng rng = fq_rng_stream(2, FQ_RNG_INIT, 0, 0, 0, 0);
     double before = 0.0, after = 0.0;
@@ -185,12 +185,12 @@ static void test_descent(void) {
 }
 
 static void test_modes(void) {
-    const fq_network network = rig_network();
+    const fq_network     network = rig_network();
     const fq_kure_config configs[3] = {{.target = 1.0, .lambda = 1.0, .mode = FQ_KURE_MEAN},
                                        {.target = 1.0, .lambda = 1.0, .mode = FQ_KURE_SUM},
                                        {.target = 1.0, .lambda = 1.0, .mode = FQ_KURE_MAX}};
-    rig r[3];
-    double value[3];
+    rig                  r[3];
+    double               value[3];
     for (int m = 0; m < 3; m++) {
         rig_init(&r[m], &network, &fq_robustness_kure, &configs[m]);
         value[m] = penalty_of(&r[m]);
@@ -211,9 +211,9 @@ static void test_modes(void) {
 }
 
 static void test_layers(void) {
-    const fq_network network = rig_network();
+    const fq_network     network = rig_network();
     const fq_kure_config config = {.target = 1.8, .lambda = 1.0, .layers = FQ_LAYERS_FIRST_LAST_8};
-    rig r;
+    rig                  r;
     rig_init(&r, &network, &fq_robustness_kure, &config);
     (void)penalty_of(&r);
     const fq_tensor *middle = rig_tensor(&r, "dense1.weight");

@@ -4,8 +4,8 @@
 static void test_widths(void) {
     static const struct {
         fq_layer_policy policy;
-        size_t index, n;
-        int bits, expected;
+        size_t          index, n;
+        int             bits, expected;
     } rows[] = {
         {FQ_LAYERS_ALL, 0, 5, 3, 3},
         {FQ_LAYERS_ALL, 4, 5, 2, 2},
@@ -35,8 +35,6 @@ static void test_names(void) {
 }
 
 int main(void) {
-    static const fq_case cases[] = {{"widths", test_widths},
-                                    {"names", test_names},
-                                    {NULL, NULL}};
+    static const fq_case cases[] = {{"widths", test_widths}, {"names", test_names}, {NULL, NULL}};
     return fq_run_suite("policy", cases);
 }

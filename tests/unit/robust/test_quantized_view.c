@@ -43,7 +43,7 @@ static bool same_bytes(const float *a, const float *b, size_t n) {
  * and the latent vector is left alone. */
 static void check_view(int ranges, int bits, fq_granularity granularity) {
     const fq_network network = rig_network();
-    fq_qat_config config = qat_of(bits, ranges);
+    fq_qat_config    config = qat_of(bits, ranges);
     config.format.granularity = (int)granularity;
     rig r;
     rig_init(&r, &network, &fq_robustness_qat, &config);
@@ -59,7 +59,7 @@ static void check_view(int ranges, int bits, fq_granularity granularity) {
     for (size_t t = 0; t < fq_model_tensor_count(r.model); t++) {
         const fq_tensor *tensor = fq_model_tensor(r.model, t);
         if (tensor->kind == FQ_WEIGHT) {
-            fq_grid grids[8];
+            fq_grid      grids[8];
             const size_t groups = fq_weight_groups(&format, tensor->shape[0]);
             fq_weight_fit(&format, bits, latent + tensor->offset, tensor->count, tensor->shape[0],
                           scratch, grids);
@@ -81,8 +81,8 @@ static void test_view_is_the_quantizer(void) {
 
 static void test_float_is_identity(void) {
     const fq_network network = rig_network();
-    fq_qat_config config = qat_of(32, rig_rule("gauss"));
-    rig r;
+    fq_qat_config    config = qat_of(32, rig_rule("gauss"));
+    rig              r;
     rig_init(&r, &network, &fq_robustness_qat, &config);
     const fq_step step = rig_step(&r, 0, 0, 0);
     rig_view(&r, &step);
@@ -103,7 +103,7 @@ static void test_minmax_clips_nothing(void) {
     const fq_network network = rig_network();
     for (int bits = 2; bits <= 8; bits++) {
         fq_qat_config config = qat_of(bits, rig_rule("minmax"));
-        rig r;
+        rig           r;
         rig_init(&r, &network, &fq_robustness_qat, &config);
         const fq_step step = rig_step(&r, 0, 0, 0);
         rig_view(&r, &step);
@@ -119,9 +119,9 @@ static void test_minmax_clips_nothing(void) {
 /* A learned step of half of min-max's: the gradient of exactly the elements beyond the grid is
  * zero. */
 static void test_clip_mask(void) {
-    const fq_network network = rig_dense(4, 50);
+    const fq_network    network = rig_dense(4, 50);
     const fq_qat_config config = qat_of(4, rig_rule("learned"));
-    rig r;
+    rig                 r;
     rig_init(&r, &network, &fq_robustness_qat, &config);
     float peak = 0.0f;
     for (int i = 0; i < 200; i++)
@@ -147,7 +147,7 @@ static void test_clip_mask(void) {
 /* g (1 + lambda sign(g) r), r = x/D - rne(x/D) */
 static void test_ewgs(void) {
     const fq_network network = rig_dense(2, 4);
-    fq_qat_config config = qat_of(4, rig_rule("minmax"));
+    fq_qat_config    config = qat_of(4, rig_rule("minmax"));
     config.format.ewgs = 0.2;
     rig r;
     rig_init(&r, &network, &fq_robustness_qat, &config);
@@ -168,8 +168,8 @@ static void test_ewgs(void) {
 /* One width in the list: the same bits as qat, in everything. */
 static void check_mqat_is_qat(int bits, int ranges, fq_draw draw, fq_site_ranges sites) {
     const fq_network network = rig_network();
-    fq_qat_config qat = qat_of(bits, ranges);
-    fq_mqat_config mqat = mqat_of(&(fq_ints){.n = 1, .v = {bits}}, ranges);
+    fq_qat_config    qat = qat_of(bits, ranges);
+    fq_mqat_config   mqat = mqat_of(&(fq_ints){.n = 1, .v = {bits}}, ranges);
     mqat.draw = (int)draw;
     qat.activations = mqat.activations.v[0] = 4;
     qat.format.activation_ranges = mqat.format.activation_ranges = (int)sites;
@@ -247,7 +247,7 @@ static void begin_draws(rig *r, fq_mqat_config *config, fq_draw draw) {
 
 static void test_draw_by_step(void) {
     fq_mqat_config config;
-    rig r;
+    rig            r;
     begin_draws(&r, &config, FQ_DRAW_STEP);
     int changes = 0;
     for (uint32_t s = 0; s < 40; s++) {
@@ -262,7 +262,7 @@ static void test_draw_by_step(void) {
 
 static void test_draw_by_client(void) {
     fq_mqat_config config;
-    rig r;
+    rig            r;
     begin_draws(&r, &config, FQ_DRAW_CLIENT);
     int clients = 0, rounds = 0;
     for (uint32_t k = 0; k < 40; k++) {
@@ -278,7 +278,7 @@ static void test_draw_by_client(void) {
 
 static void test_draw_by_layer(void) {
     fq_mqat_config config;
-    rig r;
+    rig            r;
     begin_draws(&r, &config, FQ_DRAW_LAYER);
     int differ = 0;
     for (uint32_t s = 0; s < 40; s++) {
@@ -293,10 +293,10 @@ static void test_draw_by_layer(void) {
 /* Replaying a step after others gives the same view and the same gradient. */
 static void test_replay(void) {
     fq_mqat_config config;
-    rig r;
+    rig            r;
     begin_draws(&r, &config, FQ_DRAW_LAYER);
     const fq_step step = rig_step(&r, 2, 3, 4), other = rig_step(&r, 2, 3, 5);
-    float u[512], g[512];
+    float         u[512], g[512];
     rig_view(&r, &step);
     fill_gradient(&r);
     pull(&r, &step);
@@ -314,7 +314,7 @@ static void test_replay(void) {
 
 static void test_capability(void) {
     fq_mqat_config config;
-    rig r;
+    rig            r;
     begin_draws(&r, &config, FQ_DRAW_STEP);
     const fq_ints shared = {.n = 2, .v = {4, 7}}, foreign = {.n = 1, .v = {6}};
     for (uint32_t s = 0; s < 20; s++) {
@@ -326,7 +326,7 @@ static void test_capability(void) {
 
 static void test_layer_policy(void) {
     const fq_network network = rig_network();
-    fq_qat_config config = qat_of(3, rig_rule("gauss"));
+    fq_qat_config    config = qat_of(3, rig_rule("gauss"));
     config.format.layers = FQ_LAYERS_FIRST_LAST_8;
     rig r;
     rig_init(&r, &network, &fq_robustness_qat, &config);
@@ -337,14 +337,14 @@ static void test_layer_policy(void) {
 
 static void test_start_round(void) {
     const fq_network network = rig_network();
-    fq_qat_config config = qat_of(2, rig_rule("gauss"));
+    fq_qat_config    config = qat_of(2, rig_rule("gauss"));
     config.format.start_round = 5;
     config.activations = 4;
     rig r;
     rig_init(&r, &network, &fq_robustness_qat, &config);
     for (uint32_t round = 3; round < 8; round++) {
         const fq_step step = rig_step(&r, round, 0, 0);
-        fq_site_hook hook;
+        fq_site_hook  hook;
         rig_view(&r, &step);
         CU_ASSERT_EQUAL(same_bytes(r.u, r.w, r.size), round < 5);
         CU_ASSERT_EQUAL(r.bound.method->site_hook(&r.bound, &step, r.w, r.g, &hook), round >= 5);
@@ -363,7 +363,7 @@ static void golden_rig(rig *r, fq_qat_config *config) {
 
 static void test_learned_golden(void) {
     fq_qat_config config = qat_of(3, rig_rule("learned"));
-    rig r;
+    rig           r;
     golden_rig(&r, &config);
     const size_t at = rig_tensor(&r, "dense1.weight.step")->offset;
     CU_ASSERT_DOUBLE_EQUAL((double)r.w[at], 0.461880215, 1e-7);
@@ -421,10 +421,10 @@ static void test_learned_finite_differences(void) {
         golden_rig(&r, &config);
         r.w[4] = 0.04f; /* no zero, so that a small step clips all */
         const size_t at = rig_tensor(&r, "dense1.weight.step")->offset;
-        const float d = clipped ? 0.005f : 0.26f, h = d / 64.0f;
+        const float  d = clipped ? 0.005f : 0.26f, h = d / 64.0f;
         const double slope =
             (loss_at(&r, at, d + h, c) - loss_at(&r, at, d - h, c)) / (2.0 * (double)h);
-        double straight_through = 0.0;
+        double        straight_through = 0.0;
         const fq_step step = rig_step(&r, 0, 0, 0);
         r.w[at] = d;
         rig_view(&r, &step);
@@ -444,7 +444,7 @@ static void test_learned_finite_differences(void) {
 /* A step for each width and channel; only those of the drawn width learn. */
 static void test_learned_rows(void) {
     const fq_network network = rig_network();
-    fq_mqat_config config = mqat_of(&(fq_ints){.n = 3, .v = {2, 32, 4}}, rig_rule("learned"));
+    fq_mqat_config   config = mqat_of(&(fq_ints){.n = 3, .v = {2, 32, 4}}, rig_rule("learned"));
     config.format.granularity = FQ_PER_CHANNEL;
     rig r;
     rig_init(&r, &network, &fq_robustness_mqat, &config);
@@ -453,7 +453,7 @@ static void test_learned_rows(void) {
     CU_ASSERT_EQUAL(steps->kind, FQ_STEP);
     CU_ASSERT_EQUAL(steps->count, 2 * 8);
     const float *row = r.w + rig_tensor(&r, "dense1.weight")->offset;
-    double sum = 0.0;
+    double       sum = 0.0;
     for (int i = 0; i < 12; i++)
         sum += fabs((double)row[i]);
     CU_ASSERT_DOUBLE_EQUAL((double)r.w[steps->offset], 2.0 * sum / 12.0, 1e-6); /* 2 bits */
@@ -478,10 +478,10 @@ static void test_learned_rows(void) {
 /* A width that only the client's capability brings has no learned step: it is fitted, and no step
  * moves. */
 static void test_learned_foreign_width(void) {
-    const fq_network network = rig_network();
+    const fq_network    network = rig_network();
     const fq_qat_config config = qat_of(4, rig_rule("learned"));
-    const fq_ints own = {.n = 1, .v = {3}};
-    rig r;
+    const fq_ints       own = {.n = 1, .v = {3}};
+    rig                 r;
     rig_init(&r, &network, &fq_robustness_qat, &config);
     fq_step step = rig_step(&r, 0, 0, 0);
     step.capability = &own;
@@ -500,7 +500,7 @@ static void test_learned_foreign_width(void) {
 
 static void test_learned_step_below_zero(void) {
     fq_qat_config config = qat_of(3, rig_rule("learned"));
-    rig r;
+    rig           r;
     golden_rig(&r, &config);
     r.w[rig_tensor(&r, "dense1.weight.step")->offset] = -0.5f;
     const fq_step step = rig_step(&r, 0, 0, 0);
@@ -514,10 +514,10 @@ static void test_learned_step_below_zero(void) {
 
 static void test_extra_tensors(void) {
     const fq_network network = rig_network();
-    fq_model *plain;
+    fq_model        *plain;
     FQ_ASSERT_OK(fq_model_create(&plain, &network, NULL, 0));
     fq_extra_tensor out[9];
-    fq_mqat_config config = mqat_of(&(fq_ints){.n = 4, .v = {2, 4, 8, 32}}, rig_rule("gauss"));
+    fq_mqat_config  config = mqat_of(&(fq_ints){.n = 4, .v = {2, 4, 8, 32}}, rig_rule("gauss"));
     CU_ASSERT_EQUAL(fq_robustness_mqat.extra(&config, plain, out, 8), 0);
     config.format.ranges = rig_rule("learned");
     config.format.layers = FQ_LAYERS_FIRST_LAST_8;

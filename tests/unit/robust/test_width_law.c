@@ -27,13 +27,13 @@ static double chi_square(const fq_width_law *law, const double *p) {
 
 static void test_uniform(void) {
     const fq_ints bits = {.n = 7, .v = {2, 3, 4, 5, 6, 7, 8}};
-    const double p[7] = {1, 1, 1, 1, 1, 1, 1};
+    const double  p[7] = {1, 1, 1, 1, 1, 1, 1};
     CU_ASSERT_TRUE(chi_square(&(fq_width_law){.bits = &bits}, p) < 22.46); /* 6 degrees, 0.001 */
 }
 
 static void test_proportional(void) {
     const fq_ints bits = {.n = 4, .v = {2, 3, 4, 8}};
-    const double p[4] = {2, 3, 4, 8};
+    const double  p[4] = {2, 3, 4, 8};
     CU_ASSERT_TRUE(chi_square(&(fq_width_law){.bits = &bits, .odds = FQ_ODDS_PROPORTIONAL}, p) <
                    16.27);
     const double wrong[4] = {1, 1, 1, 1};
@@ -42,7 +42,7 @@ static void test_proportional(void) {
 }
 
 static void test_weights(void) {
-    const fq_ints bits = {.n = 4, .v = {2, 32, 4, 8}};
+    const fq_ints  bits = {.n = 4, .v = {2, 32, 4, 8}};
     const fq_reals weights = {.n = 4, .v = {0.5, 2.0, 0.0, 1.5}};
     CU_ASSERT_TRUE(chi_square(&(fq_width_law){.bits = &bits, .weights = &weights}, weights.v) <
                    13.82);
@@ -52,7 +52,7 @@ static void test_capability(void) {
     const fq_ints bits = {.n = 4, .v = {2, 3, 4, 8}}, some = {.n = 3, .v = {8, 5, 3}},
                   foreign = {.n = 2, .v = {5, 6}}, none = {.n = 0};
     const fq_width_law law = {.bits = &bits};
-    bool seen_some[33] = {false}, seen_foreign[33] = {false}, seen_all[33] = {false};
+    bool               seen_some[33] = {false}, seen_foreign[33] = {false}, seen_all[33] = {false};
     for (uint32_t i = 0; i < 200; i++) {
         fq_rng rng = fq_rng_stream(1, FQ_RNG_BITS, i, 0, 0, 0);
         fq_rng copy = rng, other = rng;
@@ -69,10 +69,10 @@ static void test_capability(void) {
 
 /* A width without a chance does not count as one that the client shares. */
 static void test_capability_without_chance(void) {
-    const fq_ints bits = {.n = 2, .v = {2, 8}}, own = {.n = 1, .v = {2}};
-    const fq_reals weights = {.n = 2, .v = {0.0, 1.0}};
+    const fq_ints      bits = {.n = 2, .v = {2, 8}}, own = {.n = 1, .v = {2}};
+    const fq_reals     weights = {.n = 2, .v = {0.0, 1.0}};
     const fq_width_law law = {.bits = &bits, .weights = &weights};
-    fq_rng rng = fq_rng_stream(1, FQ_RNG_BITS, 0, 0, 0, 0);
+    fq_rng             rng = fq_rng_stream(1, FQ_RNG_BITS, 0, 0, 0, 0);
     CU_ASSERT_EQUAL(fq_width_draw(&law, &own, &rng), 2);
 }
 

@@ -1,12 +1,13 @@
-/* A contract over every row of the aggregator table: one client is itself, order does not matter. */
-#include <math.h>
-#include <stdlib.h>
-#include <string.h>
-
+/* A contract over every row of the aggregator table: one client is itself, order does not matter.
+ */
 #include "base/rng.h"
 #include "round/aggregator.h"
 #include "round/exact_sum.h"
 #include "suite.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
 
 enum { N = 300, CLIENTS = 9 };
 
@@ -14,10 +15,12 @@ static unsigned char config[4096];
 
 /* The row's own defaults. */
 static void load_defaults(const fq_aggregator *row) {
-    fq_document *document;
+    fq_document        *document;
     static const fq_key none[] = {{0}};
-    FQ_ASSERT_OK(fq_document_parse(&document, "defaults", (fq_cbytes){(const unsigned char *)"", 0}));
-    FQ_ASSERT_OK(fq_section_load(document, NULL, row->name, row->keys == NULL ? none : row->keys, NULL, config));
+    FQ_ASSERT_OK(
+        fq_document_parse(&document, "defaults", (fq_cbytes){(const unsigned char *)"", 0}));
+    FQ_ASSERT_OK(fq_section_load(document, NULL, row->name, row->keys == NULL ? none : row->keys,
+                                 NULL, config));
     fq_document_destroy(&document);
 }
 
@@ -36,7 +39,8 @@ static void aggregate(const fq_aggregator *row, const float *const *x, size_t n,
         double norm = 0.0;
         for (size_t i = 0; i < N; i++)
             norm += (double)x[k][i] * (double)x[k][i];
-        fq_exact_add(sum, x[k], N, 1, row->factor == NULL ? 1.0 : row->factor(config, sqrt(norm)), shift);
+        fq_exact_add(sum, x[k], N, 1, row->factor == NULL ? 1.0 : row->factor(config, sqrt(norm)),
+                     shift);
     }
     fq_exact_mean(sum, N, n, shift, out);
 }
@@ -98,10 +102,11 @@ static void test_a_liar_moves_the_robust_ones_little(void) {
 }
 
 static void test_by_hand(void) {
-    const float  a[N] = {1.0f}, b[N] = {2.0f}, c[N] = {30.0f}, d[N] = {4.0f};
-    const float *three[] = {a, b, c}, *four[] = {a, b, c, d};
-    float        out[N], column[4];
-    const fq_aggregator *median = fq_aggregator_find("median"), *trimmed = fq_aggregator_find("trimmed_mean");
+    const float          a[N] = {1.0f}, b[N] = {2.0f}, c[N] = {30.0f}, d[N] = {4.0f};
+    const float         *three[] = {a, b, c}, *four[] = {a, b, c, d};
+    float                out[N], column[4];
+    const fq_aggregator *median = fq_aggregator_find("median"),
+                        *trimmed = fq_aggregator_find("trimmed_mean");
     median->combine(NULL, three, 3, 0, 1, column, out);
     CU_ASSERT_EQUAL(out[0], 2.0f);
     median->combine(NULL, four, 4, 0, 1, column, out);
@@ -117,7 +122,8 @@ static void test_by_hand(void) {
 
 static void test_trimming_less_than_one_update_is_refused(void) {
     double share = 0.05;
-    FQ_ASSERT_FAILS(fq_aggregator_find("trimmed_mean")->check(&share, 10), FQ_EINVAL, "less than one update");
+    FQ_ASSERT_FAILS(fq_aggregator_find("trimmed_mean")->check(&share, 10), FQ_EINVAL,
+                    "less than one update");
     share = 0.1;
     FQ_ASSERT_OK(fq_aggregator_find("trimmed_mean")->check(&share, 10));
 }

@@ -1,7 +1,7 @@
-#include <string.h>
-
 #include "round/round.h"
 #include "suite.h"
+
+#include <string.h>
 
 static void test_members_are_different_and_ascending(void) {
     uint64_t out[100];
@@ -24,8 +24,8 @@ static void test_every_client_is_equally_likely(void) {
         for (size_t i = 0; i < COHORT; i++)
             count[out[i]]++;
     }
-    /* Chi-square against equal counts, 49 degrees of freedom: 85.4 is exceeded once in a thousand. Draws
-     * without replacement only make the counts more even. */
+    /* Chi-square against equal counts, 49 degrees of freedom: 85.4 is exceeded once in a thousand.
+     * Draws without replacement only make the counts more even. */
     double expected = (double)ROUNDS * COHORT / CLIENTS, chi2 = 0.0;
     for (size_t k = 0; k < CLIENTS; k++)
         chi2 += ((double)count[k] - expected) * ((double)count[k] - expected) / expected;

@@ -1,9 +1,9 @@
-#include <math.h>
-#include <string.h>
-
 #include "base/rng.h"
 #include "round/exact_sum.h"
 #include "suite.h"
+
+#include <math.h>
+#include <string.h>
 
 enum { N = 257, TERMS = 40 };
 
@@ -47,7 +47,8 @@ static void test_mean_is_within_the_bound(void) {
             wanted += (long double)x[k][i] * (long double)(k + 1);
         wanted /= (long double)total;
         /* rounding of the terms, and of the result to float */
-        double bound = (double)TERMS * ldexp(0.5, -shift) / (double)total + fabs((double)wanted) * 0x1p-24;
+        double bound =
+            (double)TERMS * ldexp(0.5, -shift) / (double)total + fabs((double)wanted) * 0x1p-24;
         CU_ASSERT_TRUE(fabs((double)((long double)mean[i] - wanted)) <= bound);
     }
 }

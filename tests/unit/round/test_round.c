@@ -1,14 +1,16 @@
-/* The server's part of a round: who is refused and why, what a mean is, and what a checkpoint keeps. */
+/* The server's part of a round: who is refused and why, what a mean is, and what a checkpoint
+ * keeps. */
+#include "suite.h"
+#include "tiny.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "suite.h"
-#include "tiny.h"
-
-#define YAML                                                                                                         \
-    "seed: 5\ndata: {set: synthetic, clients: 6, features: 10, classes: 3, examples: 20, test_examples: 16}\n"        \
-    "model:\n- {layer: dense, out: 3}\n"                                                                             \
+#define YAML                                                                                       \
+    "seed: 5\ndata: {set: synthetic, clients: 6, features: 10, classes: 3, examples: 20, "         \
+    "test_examples: 16}\n"                                                                         \
+    "model:\n- {layer: dense, out: 3}\n"                                                           \
     "train: {clients_per_round: 3}\naggregate: {max_value: 8, max_examples: 250}\n"
 
 typedef struct open_round {
@@ -73,7 +75,8 @@ static void test_weighted_mean_over_those_that_answered(void) {
     update = update_of(&r, 4, 30);
     FQ_ASSERT_OK(fq_round_accept(r.tiny.server, 0, &update));
     FQ_ASSERT_OK(fq_round_close(r.tiny.server, r.pool, &summary));
-    /* (10 * 1 + 30 * 2) / 40: the weights add up to one over the two that answered, not the three asked */
+    /* (10 * 1 + 30 * 2) / 40: the weights add up to one over the two that answered, not the three
+     * asked */
     CU_ASSERT_DOUBLE_EQUAL(fq_server_weights(r.tiny.server)[0] - before, 1.75, 1e-6);
     CU_ASSERT_EQUAL(summary.n_asked, 3);
     CU_ASSERT_EQUAL(summary.n_accepted, 2);
@@ -137,7 +140,8 @@ static void test_claims_beyond_the_rounds_examples(void) {
     update = update_of(&r, 3, 50);
     FQ_ASSERT_OK(fq_round_accept(r.tiny.server, 0, &update));
     update = update_of(&r, 4, 1);
-    FQ_ASSERT_FAILS(fq_round_accept(r.tiny.server, 0, &update), FQ_ELIMIT, "more than the round's 100");
+    FQ_ASSERT_FAILS(fq_round_accept(r.tiny.server, 0, &update), FQ_ELIMIT,
+                    "more than the round's 100");
     end(&r);
 }
 
@@ -162,24 +166,29 @@ static void test_rounds_do_not_overlap(void) {
     open_round r;
     fq_plan    plan;
     begin(&r, "");
-    FQ_ASSERT_FAILS(fq_round_open(r.tiny.server, r.cohort, 3, 100, &plan), FQ_ESTATE, "round 0 is still open");
+    FQ_ASSERT_FAILS(fq_round_open(r.tiny.server, r.cohort, 3, 100, &plan), FQ_ESTATE,
+                    "round 0 is still open");
     end(&r);
     begin(&r, "");
     fq_round_summary summary;
     FQ_ASSERT_OK(fq_round_close(r.tiny.server, r.pool, &summary)); /* nobody answered */
     CU_ASSERT_FALSE(summary.applied);
-    FQ_ASSERT_FAILS(fq_round_open(r.tiny.server, r.cohort, 4, 100, &plan), FQ_EINVAL, "a cohort of 4");
+    FQ_ASSERT_FAILS(fq_round_open(r.tiny.server, r.cohort, 4, 100, &plan), FQ_EINVAL,
+                    "a cohort of 4");
     end(&r);
 }
 
-/* More clients in a round than the model has values: the columns of the robust aggregators are longer than it. */
+/* More clients in a round than the model has values: the columns of the robust aggregators are
+ * longer than it. */
 static void test_a_cohort_larger_than_the_model(void) {
     for (size_t row = 0; fq_aggregators[row] != NULL; row++) {
         char    yaml[512];
         fq_tiny tiny;
         snprintf(yaml, sizeof yaml,
-                 "data: {set: synthetic, clients: 60, features: 4, classes: 2, examples: 5, test_examples: 8}\n"
-                 "model:\n- {layer: dense, out: 2}\ntrain: {clients_per_round: 60}\naggregate: {method: %s}\n",
+                 "data: {set: synthetic, clients: 60, features: 4, classes: 2, examples: 5, "
+                 "test_examples: 8}\n"
+                 "model:\n- {layer: dense, out: 2}\ntrain: {clients_per_round: 60}\naggregate: "
+                 "{method: %s}\n",
                  fq_aggregators[row]->name);
         fq_tiny_create(&tiny, yaml);
         CU_ASSERT_TRUE(fq_model_size(tiny.setup.model) < 60);
@@ -190,13 +199,15 @@ static void test_a_cohort_larger_than_the_model(void) {
 }
 
 /* ---- checkpoint ---- */
-#define STATEFUL                                                                                                     \
-    "seed: 5\ndata: {set: synthetic, clients: 6, features: 10, classes: 3, examples: 20, test_examples: 16}\n"        \
+#define STATEFUL                                                                                   \
+    "seed: 5\ndata: {set: synthetic, clients: 6, features: 10, classes: 3, examples: 20, "         \
+    "test_examples: 16}\n"                                                                         \
     "model:\n- {layer: dense, out: 3}\ntrain: {clients_per_round: 3, algorithm: fedadam}\n"
 
 static fq_buffer checkpoint_of(fq_tiny *tiny, const fq_client_states *states) {
     fq_buffer bytes = {0};
-    FQ_ASSERT_OK(fq_checkpoint_encode(tiny->server, tiny->experiment->hash, states, "a note", &bytes));
+    FQ_ASSERT_OK(
+        fq_checkpoint_encode(tiny->server, tiny->experiment->hash, states, "a note", &bytes));
     return bytes;
 }
 
@@ -211,13 +222,14 @@ static void test_a_checkpoint_goes_on_to_the_same_weights(void) {
     fq_buffer bytes = checkpoint_of(&halves, &none);
     fq_tiny_destroy(&halves);
     fq_tiny_create(&halves, STATEFUL);
-    FQ_ASSERT_OK(fq_checkpoint_decode((fq_cbytes){bytes.data, bytes.size}, halves.server, halves.experiment->hash, &none,
-                                      note));
+    FQ_ASSERT_OK(fq_checkpoint_decode((fq_cbytes){bytes.data, bytes.size}, halves.server,
+                                      halves.experiment->hash, &none, note));
     CU_ASSERT_STRING_EQUAL(note, "a note");
     CU_ASSERT_EQUAL(fq_server_round(halves.server), 3);
     fq_tiny_run(&halves, 3, 2);
     CU_ASSERT_EQUAL(memcmp(fq_server_weights(whole.server), fq_server_weights(halves.server),
-                           fq_model_size(whole.setup.model) * sizeof(float)), 0);
+                           fq_model_size(whole.setup.model) * sizeof(float)),
+                    0);
     fq_buffer_fini(&bytes);
     fq_tiny_destroy(&whole);
     fq_tiny_destroy(&halves);
@@ -228,12 +240,14 @@ static void test_client_states_survive(void) {
     fq_tiny_create(&tiny, YAML);
     size_t           size = fq_model_size(tiny.setup.model);
     float           *saved[6] = {0}, *read[6] = {0};
-    fq_client_states from = {.vectors = 2, .state = saved, .clients = 6}, to = {.vectors = 2, .state = read, .clients = 6};
-    char             note[FQ_NOTE_BYTES];
+    fq_client_states from = {.vectors = 2, .state = saved, .clients = 6},
+                     to = {.vectors = 2, .state = read, .clients = 6};
+    char note[FQ_NOTE_BYTES];
     saved[4] = calloc(2 * size, sizeof(float));
     saved[4][2 * size - 1] = 0.25f;
     fq_buffer bytes = checkpoint_of(&tiny, &from);
-    FQ_ASSERT_OK(fq_checkpoint_decode((fq_cbytes){bytes.data, bytes.size}, tiny.server, tiny.experiment->hash, &to, note));
+    FQ_ASSERT_OK(fq_checkpoint_decode((fq_cbytes){bytes.data, bytes.size}, tiny.server,
+                                      tiny.experiment->hash, &to, note));
     CU_ASSERT_PTR_NULL(read[0]);
     CU_ASSERT_PTR_NOT_NULL_FATAL(read[4]);
     CU_ASSERT_EQUAL(memcmp(read[4], saved[4], 2 * size * sizeof(float)), 0);
@@ -251,18 +265,22 @@ static void test_damage_is_found(void) {
     const char *hash = tiny.experiment->hash;
     fq_buffer   bytes = checkpoint_of(&tiny, &none);
     for (size_t length = 0; length < bytes.size; length++)
-        CU_ASSERT_NOT_EQUAL(fq_checkpoint_decode((fq_cbytes){bytes.data, length}, tiny.server, hash, &none, note), FQ_OK);
+        CU_ASSERT_NOT_EQUAL(
+            fq_checkpoint_decode((fq_cbytes){bytes.data, length}, tiny.server, hash, &none, note),
+            FQ_OK);
     for (size_t i = 0; i < bytes.size; i++) {
         bytes.data[i] ^= 0x10;
-        CU_ASSERT_NOT_EQUAL(fq_checkpoint_decode((fq_cbytes){bytes.data, bytes.size}, tiny.server, hash, &none, note),
+        CU_ASSERT_NOT_EQUAL(fq_checkpoint_decode((fq_cbytes){bytes.data, bytes.size}, tiny.server,
+                                                 hash, &none, note),
                             FQ_OK);
         bytes.data[i] ^= 0x10;
     }
-    FQ_ASSERT_OK(fq_checkpoint_decode((fq_cbytes){bytes.data, bytes.size}, tiny.server, hash, &none, note));
+    FQ_ASSERT_OK(
+        fq_checkpoint_decode((fq_cbytes){bytes.data, bytes.size}, tiny.server, hash, &none, note));
     fq_tiny other;
     fq_tiny_create(&other, YAML);
-    FQ_ASSERT_FAILS(fq_checkpoint_decode((fq_cbytes){bytes.data, bytes.size}, other.server, other.experiment->hash, &none,
-                                         note),
+    FQ_ASSERT_FAILS(fq_checkpoint_decode((fq_cbytes){bytes.data, bytes.size}, other.server,
+                                         other.experiment->hash, &none, note),
                     FQ_ESTALE, "other settings");
     fq_tiny_destroy(&other);
     fq_buffer_fini(&bytes);

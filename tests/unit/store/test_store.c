@@ -35,22 +35,22 @@ static fq_run_row some_run(void) {
 
 /* Two clients, three figures and one tensor, each with values that tell the round. */
 static fq_status put_round(fq_store *store, uint32_t round) {
-    double r = (double)round;
-    fq_round_row row = {.round = round,
-                        .n_asked = 10,
-                        .n_accepted = 9,
-                        .n_refused = 1,
-                        .loss = 2.0 / r,
-                        .drift = 0.5,
-                        .update_norm = 0.25,
-                        .bytes_up_raw = 4000,
-                        .bytes_up = 1000,
-                        .bytes_down_raw = 8000,
-                        .bytes_down = 7000,
-                        .seconds_train = 0.1,
-                        .seconds_close = 0.2,
-                        .seconds_evaluate = 0.3,
-                        .seconds_save = 0.4};
+    double        r = (double)round;
+    fq_round_row  row = {.round = round,
+                         .n_asked = 10,
+                         .n_accepted = 9,
+                         .n_refused = 1,
+                         .loss = 2.0 / r,
+                         .drift = 0.5,
+                         .update_norm = 0.25,
+                         .bytes_up_raw = 4000,
+                         .bytes_up = 1000,
+                         .bytes_down_raw = 8000,
+                         .bytes_down = 7000,
+                         .seconds_train = 0.1,
+                         .seconds_close = 0.2,
+                         .seconds_evaluate = 0.3,
+                         .seconds_save = 0.4};
     fq_client_row clients[] = {{.client = 7,
                                 .n_examples = 60,
                                 .n_steps = 2,
@@ -65,10 +65,10 @@ static fq_status put_round(fq_store *store, uint32_t round) {
                                 .drift = (double)NAN,
                                 .bytes_up = 501,
                                 .verdict = "non-finite"}};
-    fq_figure figures[] = {
-        {32, 32, "none", 0.8 + r / 1000, 0.6, 0, 32},
-        {4, 32, "mse", 0.7 + r / 1000, 0.7, 0.01, 4.002},
-        {2, 32, "mse", 0.4 + r / 1000, (double)NAN, 0.2, 2.002},
+    fq_figure     figures[] = {
+            {32, 32, "none", 0.8 + r / 1000, 0.6, 0, 32},
+            {4, 32, "mse", 0.7 + r / 1000, 0.7, 0.01, 4.002},
+            {2, 32, "mse", 0.4 + r / 1000, (double)NAN, 0.2, 2.002},
     };
     fq_tensor_figure tensor = {.name = "conv2d1.weight",
                                .count = 150,
@@ -82,7 +82,7 @@ static fq_status put_round(fq_store *store, uint32_t round) {
 }
 
 static void make_database(const char *path, uint32_t rounds) {
-    fq_store *store;
+    fq_store  *store;
     fq_run_row run = some_run();
     FQ_ASSERT_OK(fq_store_open(&store, path, 0));
     FQ_ASSERT_OK(fq_store_put_run(store, &run));
@@ -92,11 +92,11 @@ static void make_database(const char *path, uint32_t rounds) {
 }
 
 typedef struct seen {
-    size_t n_rounds, n_figures, n_clients, n_tensors;
-    uint32_t last_round;
-    fq_round_row round;
-    fq_figure figures[8];
-    fq_client_row clients[4];
+    size_t           n_rounds, n_figures, n_clients, n_tensors;
+    uint32_t         last_round;
+    fq_round_row     round;
+    fq_figure        figures[8];
+    fq_client_row    clients[4];
     fq_tensor_figure tensor;
 } seen;
 
@@ -165,7 +165,7 @@ static void same_run(const fq_run_row *a, const fq_run_row *b) {
 static void test_round_trip(void) {
     const char *path = fq_test_path("trip.db");
     make_database(path, 2);
-    fq_store *store;
+    fq_store  *store;
     fq_run_row run, expected = some_run();
     FQ_ASSERT_OK(fq_store_open_read(&store, path));
     FQ_ASSERT_OK(fq_store_get_run(store, &run));
@@ -208,8 +208,8 @@ static void test_non_finite(void) {
 
 static void test_extreme_integers(void) {
     const char *path = fq_test_path("extreme.db");
-    fq_store *store;
-    fq_run_row run = some_run(), back;
+    fq_store   *store;
+    fq_run_row  run = some_run(), back;
     run.seed = UINT64_MAX;
     memset(run.command, 'x', sizeof run.command - 1);
     FQ_ASSERT_OK(fq_store_open(&store, path, 0));
@@ -283,8 +283,8 @@ static void test_evaluated_later(void) {
 
 static void test_reader_beside_writer(void) {
     const char *path = fq_test_path("live.db");
-    fq_store *writer, *reader;
-    fq_run_row run = some_run();
+    fq_store   *writer, *reader;
+    fq_run_row  run = some_run();
     FQ_ASSERT_OK(fq_store_open(&writer, path, 0));
     FQ_ASSERT_OK(fq_store_put_run(writer, &run));
     FQ_ASSERT_OK(put_round(writer, 1));
@@ -304,9 +304,9 @@ static void test_reader_beside_writer(void) {
 /* The process ends in the middle of a run: whole rounds stay, and a next writer finds them. */
 static void test_killed_writer(void) {
     const char *path = fq_test_path("killed.db");
-    pid_t child = fork();
+    pid_t       child = fork();
     if (child == 0) {
-        fq_store *store;
+        fq_store  *store;
         fq_run_row run = some_run();
         if (fq_store_open(&store, path, 0) == FQ_OK && fq_store_put_run(store, &run) == FQ_OK &&
             put_round(store, 1) == FQ_OK && put_round(store, 2) == FQ_OK)
@@ -386,7 +386,7 @@ static void test_strange_rows(void) {
         make_database(path, 1);
         alter(path, cases[i].sql);
         fq_store *store;
-        seen s = {0};
+        seen      s = {0};
         FQ_ASSERT_OK(fq_store_open_read(&store, path));
         fq_status status = fq_store_each_round(store, see_round, &s);
         if (status == FQ_OK)
@@ -402,7 +402,7 @@ static void test_strange_rows(void) {
     make_database(path, 1);
     alter(path, "DROP TABLE tensor");
     fq_store *store;
-    seen s = {0};
+    seen      s = {0};
     FQ_ASSERT_OK(fq_store_open_read(&store, path));
     FQ_ASSERT_FAILS(fq_store_each_tensor(store, see_tensor, &s), FQ_EPROTO, "no such table");
     FQ_ASSERT_OK(fq_store_close(&store));
@@ -423,12 +423,12 @@ static void test_locked(void) {
 /* A file that may not grow stands for a full disk. The failed round leaves nothing behind. */
 static void test_cannot_grow(void) {
     const char *path = fq_test_path("full.db");
-    fq_store *store;
-    fq_run_row run = some_run();
+    fq_store   *store;
+    fq_run_row  run = some_run();
     FQ_ASSERT_OK(fq_store_open(&store, path, 0));
     FQ_ASSERT_OK(fq_store_put_run(store, &run));
     FQ_ASSERT_OK(put_round(store, 1));
-    struct stat info;
+    struct stat   info;
     struct rlimit old, small;
     CU_ASSERT_EQUAL(stat(fq_test_path("full.db-wal"), &info), 0);
     getrlimit(RLIMIT_FSIZE, &old);
@@ -436,7 +436,7 @@ static void test_cannot_grow(void) {
     signal(SIGXFSZ, SIG_IGN);
     setrlimit(RLIMIT_FSIZE, &small);
     fq_status status = FQ_OK;
-    uint32_t round = 1;
+    uint32_t  round = 1;
     while (status == FQ_OK && round < 1000)
         status = put_round(store, ++round);
     char text[1024];
@@ -478,7 +478,7 @@ static void test_visitor_ends_visit(void) {
     const char *path = fq_test_path("visit.db");
     make_database(path, 5);
     fq_store *store;
-    size_t n = 0;
+    size_t    n = 0;
     FQ_ASSERT_OK(fq_store_open_read(&store, path));
     FQ_ASSERT_FAILS(fq_store_each_round(store, refuse_second, &n), FQ_ELIMIT, "enough");
     CU_ASSERT_EQUAL(n, 2);
@@ -490,11 +490,14 @@ static void test_visitor_ends_visit(void) {
 static void test_documented_queries(void) {
     const char *path = fq_test_path("documented.db");
     make_database(path, 5);
-    fq_store *store;
-    fq_figure figures[] = {{32, 32, "none", 0.8, 0.6, 0, 32},       {8, 32, "mse", 0.79, 0.6, 0.0001, 8.002},
-                           {4, 32, "mse", 0.7, 0.7, 0.01, 4.002},   {2, 32, "mse", 0.4, 1.2, 0.2, 2.002},
-                           {4, 32, "mse*0.5", 0.6, 0.8, 0.02, 4.002}};
-    fq_tensor_figure tensor = {.name = "conv2d1.weight", .count = 64, .low = -1, .high = 1, .histogram = {64}};
+    fq_store        *store;
+    fq_figure        figures[] = {{32, 32, "none", 0.8, 0.6, 0, 32},
+                                  {8, 32, "mse", 0.79, 0.6, 0.0001, 8.002},
+                                  {4, 32, "mse", 0.7, 0.7, 0.01, 4.002},
+                                  {2, 32, "mse", 0.4, 1.2, 0.2, 2.002},
+                                  {4, 32, "mse*0.5", 0.6, 0.8, 0.02, 4.002}};
+    fq_tensor_figure tensor = {
+        .name = "conv2d1.weight", .count = 64, .low = -1, .high = 1, .histogram = {64}};
     FQ_ASSERT_OK(fq_store_open(&store, path, 5));
     FQ_ASSERT_OK(fq_store_put_evaluation(store, 5, figures, 5, &tensor, 1));
     FQ_ASSERT_OK(fq_store_close(&store));
@@ -511,7 +514,7 @@ static void test_documented_queries(void) {
         CU_ASSERT_PTR_NOT_NULL_FATAL(end);
         *end = '\0';
         sqlite3_stmt *row = NULL;
-        bool gives = sqlite3_prepare_v2(db, at, -1, &row, NULL) == SQLITE_OK &&
+        bool          gives = sqlite3_prepare_v2(db, at, -1, &row, NULL) == SQLITE_OK &&
                      sqlite3_step(row) == SQLITE_ROW;
         if (!gives)
             fprintf(stderr, "%s: %s\n", sqlite3_errmsg(db), at);
@@ -533,7 +536,7 @@ static void test_documented_columns(void) {
     FQ_ASSERT_OK(fq_file_read(FQ_DOCS "/run-database.md", 1 << 20, &file));
     char *text = calloc(1, file.size + 1);
     memcpy(text, file.data, file.size);
-    sqlite3 *db;
+    sqlite3      *db;
     sqlite3_stmt *row = NULL;
     CU_ASSERT_EQUAL_FATAL(sqlite3_open_v2(path, &db, SQLITE_OPEN_READONLY, NULL), SQLITE_OK);
     sqlite3_prepare_v2(db,

@@ -1,13 +1,16 @@
-/* The local loop, as the methods' definitions ask for it: reductions, one pass a step, replay, threads. */
-#include <math.h>
-#include <stdlib.h>
-#include <string.h>
-
+/* The local loop, as the methods' definitions ask for it: reductions, one pass a step, replay,
+ * threads. */
 #include "suite.h"
 #include "tiny.h"
 #include "train/client_turn.h"
 
-#define DATA "data: {set: synthetic, clients: 12, features: 20, classes: 4, examples: 40, test_examples: 64}\n"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define DATA                                                                                       \
+    "data: {set: synthetic, clients: 12, features: 20, classes: 4, examples: 40, test_examples: "  \
+    "64}\n"
 #define NET "model:\n- {layer: dense, out: 16}\n- relu\n- {layer: dense, out: 4}\n"
 
 /* Weights after some rounds of an experiment. */
@@ -35,16 +38,24 @@ static bool same_run(const char *a, const char *b) {
 
 static void test_reductions_to_fedavg(void) {
     const char *fedavg = "train: {clients_per_round: 4, batch: 8}\n";
-    CU_ASSERT_TRUE(same_run(fedavg, "train: {clients_per_round: 4, batch: 8, robustness: [mqat], mqat: {bits: [32]}}\n"));
-    CU_ASSERT_TRUE(same_run(fedavg, "train: {clients_per_round: 4, batch: 8, robustness: [qat], qat: {bits: 32}}\n"));
-    CU_ASSERT_TRUE(same_run(fedavg, "train: {clients_per_round: 4, batch: 8, algorithm: fedprox, fedprox: {mu: 0}}\n"));
-    CU_ASSERT_FALSE(same_run(fedavg, "train: {clients_per_round: 4, batch: 8, robustness: [mqat], mqat: {bits: [3]}}\n"));
-    CU_ASSERT_FALSE(same_run(fedavg, "train: {clients_per_round: 4, batch: 8, robustness: [kure]}\n"));
+    CU_ASSERT_TRUE(same_run(
+        fedavg,
+        "train: {clients_per_round: 4, batch: 8, robustness: [mqat], mqat: {bits: [32]}}\n"));
+    CU_ASSERT_TRUE(same_run(
+        fedavg, "train: {clients_per_round: 4, batch: 8, robustness: [qat], qat: {bits: 32}}\n"));
+    CU_ASSERT_TRUE(same_run(
+        fedavg, "train: {clients_per_round: 4, batch: 8, algorithm: fedprox, fedprox: {mu: 0}}\n"));
+    CU_ASSERT_FALSE(same_run(
+        fedavg,
+        "train: {clients_per_round: 4, batch: 8, robustness: [mqat], mqat: {bits: [3]}}\n"));
+    CU_ASSERT_FALSE(
+        same_run(fedavg, "train: {clients_per_round: 4, batch: 8, robustness: [kure]}\n"));
 }
 
 static void test_one_width_is_qat(void) {
-    CU_ASSERT_TRUE(same_run("train: {clients_per_round: 4, robustness: [mqat], mqat: {bits: [3], ranges: gauss}}\n",
-                            "train: {clients_per_round: 4, robustness: [qat], qat: {bits: 3, ranges: gauss}}\n"));
+    CU_ASSERT_TRUE(same_run(
+        "train: {clients_per_round: 4, robustness: [mqat], mqat: {bits: [3], ranges: gauss}}\n",
+        "train: {clients_per_round: 4, robustness: [qat], qat: {bits: 3, ranges: gauss}}\n"));
 }
 
 static void test_workers_change_nothing(void) {
@@ -52,7 +63,8 @@ static void test_workers_change_nothing(void) {
         "train: {clients_per_round: 7, batch: 8, robustness: [kure, mqat], momentum: 0.9}\n",
         "train: {clients_per_round: 7, batch: 8, algorithm: scaffold, robustness: [apqn]}\n"
         "upload: {quantizer: stochastic, bits: 4, error_feedback: true}\n",
-        "train: {clients_per_round: 7, batch: 8, algorithm: fedadam}\naggregate: {method: median}\n",
+        "train: {clients_per_round: 7, batch: 8, algorithm: fedadam}\naggregate: {method: "
+        "median}\n",
     };
     for (size_t i = 0; i < sizeof trains / sizeof trains[0]; i++) {
         size_t n, m;
@@ -92,12 +104,15 @@ static void turn_end(turn *t) {
 }
 
 static void test_one_pass_a_step(void) {
-    static const char *const methods[] = {"[]", "[kure]", "[apqn]", "[qat]", "[mqat]", "[kure, mqat]"};
+    static const char *const methods[] = {"[]",    "[kure]", "[apqn]",
+                                          "[qat]", "[mqat]", "[kure, mqat]"};
     for (size_t i = 0; i < sizeof methods / sizeof methods[0]; i++) {
         char      train[256];
         turn      t;
         fq_update update;
-        snprintf(train, sizeof train, "train: {clients_per_round: 1, batch: 8, epochs: 2, robustness: %s}\n", methods[i]);
+        snprintf(train, sizeof train,
+                 "train: {clients_per_round: 1, batch: 8, epochs: 2, robustness: %s}\n",
+                 methods[i]);
         turn_begin(&t, train);
         FQ_ASSERT_OK(fq_client_turn(t.worker, &t.plan, &t.client, &update));
         CU_ASSERT_EQUAL(update.n_steps, 2 * ((t.client.shard.n + 7) / 8));
@@ -110,8 +125,10 @@ static void test_one_pass_a_step(void) {
 static void test_a_turn_can_be_replayed(void) {
     turn      t;
     fq_update update;
-    turn_begin(&t, "train: {clients_per_round: 1, batch: 8, robustness: [apqn, mqat], mqat: {draw: layer}}\n"
-                   "upload: {quantizer: stochastic, bits: 3}\n");
+    turn_begin(
+        &t,
+        "train: {clients_per_round: 1, batch: 8, robustness: [apqn, mqat], mqat: {draw: layer}}\n"
+        "upload: {quantizer: stochastic, bits: 3}\n");
     FQ_ASSERT_OK(fq_client_turn(t.worker, &t.plan, &t.client, &update));
     size_t         size = update.vectors[0].body.size;
     unsigned char *first = malloc(size);
@@ -130,7 +147,8 @@ static void test_a_turn_can_be_replayed(void) {
 static void test_latent_weights_are_returned(void) {
     turn      t;
     fq_update update;
-    turn_begin(&t, "train: {clients_per_round: 1, batch: 8, robustness: [qat], qat: {bits: 2, ranges: minmax}}\n");
+    turn_begin(&t, "train: {clients_per_round: 1, batch: 8, robustness: [qat], qat: {bits: 2, "
+                   "ranges: minmax}}\n");
     FQ_ASSERT_OK(fq_client_turn(t.worker, &t.plan, &t.client, &update));
     const float *delta = (const float *)(const void *)update.vectors[0].body.data;
     float        seen[8];
@@ -165,7 +183,8 @@ static void test_one_client_full_batch_is_one_step(void) {
     fq_pool_destroy(&pool);
 
     /* The same step by hand; order of the examples as the client shuffles them. */
-    size_t        n = t.client.shard.n, lanes = fq_lanes(n), bytes = fq_workspace_bytes(model, n, true, false), correct;
+    size_t n = t.client.shard.n, lanes = fq_lanes(n),
+           bytes = fq_workspace_bytes(model, n, true, false), correct;
     fq_arena      arena;
     fq_workspace *ws;
     FQ_ASSERT_OK(fq_arena_init(&arena, bytes));
@@ -216,14 +235,15 @@ static void test_error_feedback_telescopes(void) {
     turn t;
     turn_begin(&t, "train: {clients_per_round: 1, batch: 8}\n"
                    "upload: {quantizer: uniform, bits: 2, error_feedback: true}\n");
-    size_t     size = fq_model_size(t.tiny.setup.model);
-    float     *memory = calloc(size, sizeof *memory), *sent = malloc(size * sizeof *sent);
-    double    *balance = calloc(size, sizeof *balance);
-    fq_blocks  blocks;
-    fq_arena   arena;
+    size_t    size = fq_model_size(t.tiny.setup.model);
+    float    *memory = calloc(size, sizeof *memory), *sent = malloc(size * sizeof *sent);
+    double   *balance = calloc(size, sizeof *balance);
+    fq_blocks blocks;
+    fq_arena  arena;
     FQ_ASSERT_OK(fq_blocks_of_model(t.tiny.setup.model, 0, &blocks));
     FQ_ASSERT_OK(fq_arena_init(&arena, 1 << 20));
-    /* The same turn without the memory gives the bare delta: float32 upload of an equal experiment. */
+    /* The same turn without the memory gives the bare delta: float32 upload of an equal experiment.
+     */
     turn plain;
     turn_begin(&plain, "train: {clients_per_round: 1, batch: 8}\n");
     t.client.state = memory;
@@ -256,12 +276,13 @@ static void test_error_feedback_telescopes(void) {
     turn_end(&t);
 }
 
-/* A refused update must not move what the client keeps; an accepted one moves SCAFFOLD's c_k by exactly what the
- * server decodes, however coarse the coding. */
+/* A refused update must not move what the client keeps; an accepted one moves SCAFFOLD's c_k by
+ * exactly what the server decodes, however coarse the coding. */
 static void test_state_moves_with_the_server(void) {
     turn      t;
     fq_update update;
-    turn_begin(&t, "train: {clients_per_round: 1, batch: 8, algorithm: scaffold}\nupload: {quantizer: uniform, bits: 2}\n");
+    turn_begin(&t, "train: {clients_per_round: 1, batch: 8, algorithm: scaffold}\nupload: "
+                   "{quantizer: uniform, bits: 2}\n");
     size_t    size = fq_model_size(t.tiny.setup.model), moved = 0;
     float    *state = calloc(size, sizeof *state), *sent = malloc(size * sizeof *sent);
     fq_blocks blocks;

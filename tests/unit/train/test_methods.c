@@ -28,7 +28,7 @@ static void create_unequal(fq_tiny *tiny, const char *train) {
 /* Sixteen classes on a grid of 4 x 4 points, a unit apart and blurred by 0.12: all but separable.
  * The borders between inner classes must be exact, and with two inputs no rounding errors average
  * out. */
-enum { SIDE = 4, CLASSES = SIDE * SIDE, TRAINING = 640, TESTING = 400 };
+enum { SIDE = 4, CLASSES = SIDE * SIDE, TRAINING = 480, TESTING = 400 };
 static const double blur = 0.12;
 
 static void draw_toy(uint64_t seed, uint32_t part, size_t n, float *x, uint16_t *labels) {
@@ -50,9 +50,9 @@ static void create_toy(fq_tiny *tiny, uint64_t seed, const char *train) {
     eval_write_npy(fq_test_folder(), "test_", x, labels, TESTING, 2);
     snprintf(yaml, sizeof yaml,
              "seed: %d\n"
-             "data: {set: npy, path: \"%s\", clients: 5, split: iid, normalize: none}\n"
+             "data: {set: npy, path: \"%s\", clients: 4, split: iid, normalize: none}\n"
              "model: [{layer: dense, out: 48}, relu, {layer: dense, out: %d}]\n"
-             "train: {clients_per_round: 5, epochs: 2, batch: 16, %s}\n"
+             "train: {clients_per_round: 4, epochs: 2, batch: 16, %s}\n"
              "evaluate: {weights: [8, 4, 3, 2], ranges: [gauss]}\n",
              (int)seed, fq_test_folder(), (int)CLASSES, train);
     fq_tiny_create(tiny, yaml);

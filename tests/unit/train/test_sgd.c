@@ -1,8 +1,8 @@
-#include <math.h>
-#include <string.h>
-
 #include "suite.h"
 #include "train/sgd.h"
+
+#include <math.h>
+#include <string.h>
 
 static void test_plain_step(void) {
     float w[3] = {1.0f, -2.0f, 0.5f}, g[3] = {0.5f, 0.25f, -1.0f};
@@ -20,11 +20,13 @@ static void check_momentum(bool nesterov) {
     for (int step = 0; step < 2; step++) {
         float g[2] = {0.3f, -0.7f};
         for (int i = 0; i < 2; i++) {
-            double gi = (double)g[i] + (i == 0 ? decay * dw[i] : 0.0); /* decay on the first value only */
+            double gi =
+                (double)g[i] + (i == 0 ? decay * dw[i] : 0.0); /* decay on the first value only */
             dv[i] = momentum * dv[i] + gi;
             dw[i] -= rate * (nesterov ? gi + momentum * dv[i] : dv[i]);
         }
-        const fq_sgd sgd = {.rate = rate, .momentum = momentum, .weight_decay = decay, .nesterov = nesterov};
+        const fq_sgd sgd = {
+            .rate = rate, .momentum = momentum, .weight_decay = decay, .nesterov = nesterov};
         fq_sgd_step(&sgd, 2, 1, w, g, v);
     }
     CU_ASSERT_DOUBLE_EQUAL(w[0], dw[0], 1e-6);
@@ -51,8 +53,11 @@ static void test_clipping(void) {
 
 int main(void) {
     static const fq_case cases[] = {
-        {"plain step", test_plain_step}, {"momentum", test_momentum}, {"nesterov", test_nesterov},
-        {"clipping", test_clipping},     {NULL, NULL},
+        {"plain step", test_plain_step},
+        {"momentum", test_momentum},
+        {"nesterov", test_nesterov},
+        {"clipping", test_clipping},
+        {NULL, NULL},
     };
     return fq_run_suite("sgd", cases);
 }
