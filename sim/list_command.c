@@ -125,6 +125,10 @@ static int print_settings(const fq_cli *cli) {
 int fq_sim_list_command(const fq_cli *cli, const char *command_line) {
     (void)command_line;
     const char *wanted = cli->operands[0], *names[N_KINDS + 2] = {0};
+    if (strcmp(wanted, "settings") == 0 && fq_cli_has(cli, "json")) {
+        (void)fq_fail(FQ_EINVAL, "settings are listed as Markdown only");
+        return fq_cli_wrong(cli, stderr);
+    }
     if (strcmp(wanted, "settings") == 0)
         return print_settings(cli);
     for (size_t i = 0; i < N_KINDS; i++) {

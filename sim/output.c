@@ -24,17 +24,22 @@ static fq_status put(const fq_report *report, part_function *part, const char *p
     return status;
 }
 
-/* A page may replace a page, and nothing else. */
-static fq_status check_page(const char *path) {
-    static const char begin[] = "<!doctype html>";
-    char              found[sizeof begin] = "";
-    FILE             *file = fopen(path, "re");
-    if (file == NULL)
+static const char CSV_BEGIN[] = "run,name,";
+
+/* A result may replace an earlier one of its kind, which begins alike, and nothing else. */
+static fq_status check_replaceable(const char *path, const char *begin) {
+    char        found[32] = "";
+    struct stat info;
+    if (stat(path, &info) != 0 || !S_ISREG(info.st_mode))
         return FQ_OK;
-    size_t n = fread(found, 1, sizeof begin - 1, file);
+    FILE *file = fopen(path, "re");
+    if (file == NULL)
+        return FQ_OK; /* writing will say why */
+    size_t n = fread(found, 1, strlen(begin), file);
     fclose(file);
-    if (n > 0 && strcmp(found, begin) != 0)
-        return fq_fail(FQ_ESTATE, "%s is there and is not a report; -o FILE names another", path);
+    if (n > 0 && strncmp(found, begin, strlen(begin)) != 0)
+        return fq_fail(FQ_ESTATE, "%s is there and is none of our results; name another file",
+                       path);
     return FQ_OK;
 }
 
@@ -53,13 +58,15 @@ fq_status fq_sim_output_check(const fq_cli *cli) {
         return fq_fail(FQ_EIO, "--csv: %s is there and is not a regular file", path);
     if (access(folder, W_OK | X_OK) != 0)
         return fq_fail(FQ_EIO, "--csv: cannot write %s: %s", path, strerror(errno));
-    return FQ_OK;
+    return check_replaceable(path, CSV_BEGIN);
 }
 
 fq_status fq_sim_output(const fq_cli *cli, const char *const *folders, size_t n, const char *page) {
     fq_report *report = NULL;
     fq_status  status;
-    FQ_GO(status, check_page(page));
+    FQ_GO(status, check_replaceable(page, "<!doctype html>"));
+    if (fq_cli_has(cli, "csv"))
+        FQ_GO(status, check_replaceable(fq_cli_text(cli, "csv", ""), CSV_BEGIN));
     FQ_GO(status, fq_report_create(&report, folders, n));
     FQ_GO(status, put(report, fq_report_page, page));
     if (fq_cli_has(cli, "csv"))

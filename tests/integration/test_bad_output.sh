@@ -28,6 +28,17 @@ refused "a report below a file" file/report.html
 call report good -o nowhere-to/be/found.html
 refused "a report into no folder" nowhere-to
 
+# ---- files that are none of our results
+cp good/run.db kept.db
+call report good -o kept.db
+refused "a report over a database" kept.db
+call report good -o fine.html --csv kept.db
+refused "a CSV file over a database" kept.db
+cmp -s good/run.db kept.db || fail "the database has been overwritten"
+call report good -o fine.html
+call report good -o fine.html
+succeeded "a report over a report"
+
 # ---- a device that is full, or closed
 "$FEDQ_SIM" list models >/dev/full 2>stderr; code=$?; : >stdout
 refused "a list to a full device"

@@ -72,7 +72,7 @@ static void test_impossible_bounds_are_refused(void) {
     int shift;
     FQ_ASSERT_FAILS(fq_exact_shift(1e6, UINT64_C(1) << 40, &shift), FQ_EINVAL, "at least 16");
     FQ_ASSERT_FAILS(fq_exact_shift(1.0, 0, &shift), FQ_EINVAL, "total weight up to 0");
-    FQ_ASSERT_FAILS(fq_exact_shift(NAN, 1, &shift), FQ_EINVAL, "values up to");
+    FQ_ASSERT_FAILS(fq_exact_shift((double)NAN, 1, &shift), FQ_EINVAL, "values up to");
 }
 
 int main(void) {

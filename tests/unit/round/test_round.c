@@ -117,7 +117,7 @@ static void test_refusals(void) {
     r.x[r.size / 2] = -8.5f;
     FQ_ASSERT_FAILS(fq_round_accept(server, 0, &update), FQ_ELIMIT, "at most 8");
     r.x[r.size / 2] = 0.5f;
-    update.loss = INFINITY;
+    update.loss = HUGE_VAL;
     FQ_ASSERT_FAILS(fq_round_accept(server, 0, &update), FQ_ENONFINITE, "loss");
     update = update_of(&r, 1, 10);
     FQ_ASSERT_OK(fq_round_accept(server, 0, &update));

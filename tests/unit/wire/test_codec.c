@@ -84,7 +84,7 @@ static void test_lies_are_refused(void) {
         fq_expected expected = expect(1);
         switch (i) {
         case 0: update.n_examples = 1001; break;
-        case 1: update.loss = NAN; break;
+        case 1: update.loss = (double)NAN; break;
         case 3: update.vectors[0].n = 99; break;
         case 4: update.vectors[0].bits = 9; break;
         case 5: update.vectors[0].body.size--; break;
