@@ -76,3 +76,11 @@ done:
     fq_report_destroy(&report);
     return status;
 }
+
+fq_status fq_sim_page(const char *const *folders, size_t n, const char *page) {
+    fq_report *report = NULL;
+    FQ_TRY(fq_report_create(&report, folders, n));
+    fq_status status = put(report, fq_report_page, page);
+    fq_report_destroy(&report);
+    return status;
+}

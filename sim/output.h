@@ -12,4 +12,7 @@ FQ_MUST_CHECK fq_status fq_sim_output_check(const fq_cli *cli);
 FQ_MUST_CHECK fq_status fq_sim_output(const fq_cli *cli, const char *const *folders, size_t n,
                                       const char *page);
 
+/* The page alone. */
+FQ_MUST_CHECK fq_status fq_sim_page(const char *const *folders, size_t n, const char *page);
+
 #endif

@@ -98,6 +98,11 @@ static fq_status report(run_job *job) {
         folders[i] = job->folders[i];
     snprintf(page, sizeof page, "%s/report.html", job->folder);
     fq_status status = fq_sim_output(job->cli, folders, job->sweep.n, page);
+    for (size_t i = 0; status == FQ_OK && is_sweep(job) && i < job->sweep.n; i++) {
+        char own[PATH_MAX + 16];
+        snprintf(own, sizeof own, "%s/report.html", folders[i]);
+        status = fq_sim_page(&folders[i], 1, own);
+    }
     free(folders);
     for (size_t i = 0; i < job->sweep.n; i++)
         if (job->results[i].n_unapplied > 0)
