@@ -173,6 +173,22 @@ for signal in INT TERM; do
     leftovers=$(find "stopped-$signal" -name '*.tmp*' -o -name '*.part')
     [ -z "$leftovers" ] || fail "SIG$signal: left over: $leftovers"
 done
+# The way on that is printed works as it stands: begun with --force, it must not begin again, and words with blanks are
+# quoted.
+timeout --preserve-status --signal INT --kill-after=20 0.6 \
+    "$FEDQ_SIM" run endless.yaml --force --out "out of space" --set 'train.robustness=[kure, mqat]' --quiet \
+    >stdout 2>stderr </dev/null
+hint=$(sed -n 's/.*go on with: //p' stderr)
+case "$hint" in
+    *--force*) fail "the way on begins again: $hint" ;;
+    "fedq-sim run "*--resume) pass ;;
+    *) fail "no way on: $(cat stderr)" ;;
+esac
+before=$(query "out of space/run.db" "select max(round) from round")
+eval "timeout --preserve-status --signal INT --kill-after=20 0.6 '$FEDQ_SIM' ${hint#fedq-sim }" >stdout 2>stderr </dev/null
+after=$(query "out of space/run.db" "select max(round) from round")
+[ "$after" -gt "$before" ] || fail "the way on does not go on: $before rounds, then $after: $(tail -n 1 stderr)"
+
 # Interrupted and continued is the same as undisturbed, whether the signal came before the end or not.
 timeout --preserve-status --signal INT --kill-after=20 0.3 \
     "$FEDQ_SIM" run long.yaml --out interrupted --quiet >/dev/null 2>&1 </dev/null
