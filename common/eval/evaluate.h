@@ -1,4 +1,4 @@
-/* Accuracy of one model at every bit-width: protocol of spec 3.7.
+/* Accuracy of one model at every bit-width (docs/methods.md, Evaluation).
  *
  * One set of weights serves all settings. Weights are quantized tensor by tensor by the layer
  * policy with the range rule asked for; activations, if quantized, with ranges calibrated on
