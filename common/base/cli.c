@@ -2,6 +2,7 @@
 
 #include "base/config.h"
 
+#include <assert.h>
 #include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
@@ -257,8 +258,10 @@ const char *fq_cli_nth(const fq_cli *cli, const char *name, size_t index) {
 
 size_t fq_cli_count(const fq_cli *cli, const char *name) {
     size_t n = 0;
-    for (size_t i = 0; i < cli->n_values; i++)
+    for (size_t i = 0; i < cli->n_values; i++) {
+        assert(cli->values[i].option != NULL);
         n += strcmp(cli->values[i].option->name, name) == 0;
+    }
     return n;
 }
 

@@ -2,6 +2,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* Put before the failure's text where the first key stands that it names; the file, if the key has
@@ -24,12 +25,16 @@ static void add_place(const fq_places *places) {
 /* "layer 3 (dense1): ..." of a model becomes "a.yaml:9: model[2] (dense1): ..." if the settings
  * list the layers. */
 static fq_status fail_model(const fq_experiment *e) {
-    const fq_places *places = &e->places;
-    const char      *text = fq_status_text(), *rest = strchr(text, '(');
-    size_t           layer;
-    if (e->model[0] == '\0' && rest != NULL && sscanf(text, "layer %zu (", &layer) == 1 &&
-        layer >= 1 && layer <= e->network.n_layers)
-        return fq_fail(FQ_EINVAL, "%s: model[%zu] %s", places->layers[layer - 1], layer - 1, rest);
+    const fq_places  *places = &e->places;
+    static const char begin[] = "layer ";
+    const char       *text = fq_status_text();
+    char             *rest = NULL;
+    unsigned long     layer = 0;
+    if (strncmp(text, begin, sizeof begin - 1) == 0)
+        layer = strtoul(text + sizeof begin - 1, &rest, 10);
+    if (e->model[0] == '\0' && layer >= 1 && layer <= e->network.n_layers &&
+        strncmp(rest, " (", 2) == 0)
+        return fq_fail(FQ_EINVAL, "%s: model[%lu]%s", places->layers[layer - 1], layer - 1, rest);
     fq_add_context("%s: model", places->model);
     return FQ_EINVAL;
 }

@@ -16,12 +16,10 @@ static void tidy(const char *value, char *out, size_t capacity) {
     size_t n = 0;
     for (const char *at = value; *at != '\0' && n + 1 < capacity; at++) {
         char c = *at;
-        if (isalnum((unsigned char)c) || c == '.' || c == '_')
+        if (isalnum((unsigned char)c) || strchr("._-", c) != NULL)
             out[n++] = c;
         else if (c == ',' && n > 0)
             out[n++] = '-';
-        else if (c == '-')
-            out[n++] = c;
     }
     out[n] = '\0';
     if (n == 0)
