@@ -10,6 +10,7 @@
  */
 #include "robust/quantized_view.h"
 
+#include <assert.h>
 #include <math.h>
 
 static const float RANGE_MOMENTUM = 0.9f;
@@ -55,6 +56,7 @@ static bool learned_step(const fq_view_site *site, size_t *offset) {
  * s], and what SGD has added to it. A batch of nothing but zeros says nothing of it. */
 static fq_grid learned_grid(const fq_view_site *site, float step, float *first, size_t features,
                             size_t batch, size_t lanes, const float *x) {
+    assert(first != NULL); /* who has a step has this tensor */
     if (!(first[1] >= LEAST_SHARE)) {
         first[0] = mean_magnitude(features, batch, lanes, x);
         first[1] = first[0] > 0.0f ? 1.0f : 0.0f;
@@ -67,6 +69,7 @@ static fq_grid learned_grid(const fq_view_site *site, float step, float *first, 
 
 /* range [s low, s high, s] becomes this client's own, with s = 1, and takes in a batch. */
 static void run_range(float *range, float batch_low, float batch_high) {
+    assert(range != NULL); /* planned wherever the rule is running_minmax */
     const bool started = range[2] >= LEAST_SHARE;
     for (int i = 0; i < 2 && started; i++)
         range[i] /= range[2];
