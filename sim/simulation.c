@@ -459,8 +459,8 @@ static fq_status run_rounds(simulation *sim, bool *stopped) {
     double               saved = 0.0;
     *stopped = stopped_before(sim);
     while (fq_server_round(sim->server) < rounds && !*stopped) {
-        fq_round_row     row;
-        fq_round_summary summary;
+        fq_round_row     row = {0};
+        fq_round_summary summary = {0};
         FQ_TRY(run_round(sim, &row, &summary));
         bool   last = row.round == rounds, due = last || row.round % e->evaluate.every == 0;
         double began = fq_now();

@@ -236,9 +236,10 @@ static fq_status encode(fq_worker *worker, const fq_plan *plan, const fq_client 
     if (memory != NULL)
         fq_kernels_get()->axpy(size, 1.0f, memory, worker->delta);
     const float *vectors[FQ_MAX_VECTORS] = {worker->delta, worker->extra};
-    out->n_vectors = worker->recipe->algorithm->n_up;
-    assert(out->n_vectors <= FQ_MAX_VECTORS);
-    for (size_t v = 0; v < out->n_vectors; v++) {
+    const size_t n = worker->recipe->algorithm->n_up;
+    assert(n <= FQ_MAX_VECTORS);
+    out->n_vectors = n;
+    for (size_t v = 0; v < n; v++) {
         fq_rng rng =
             fq_rng_stream(plan->seed, FQ_RNG_ROUNDING, plan->round, client->id, 0, (uint32_t)v);
         FQ_TRY(fq_quantize(upload->quantizer, upload->bits, upload->zstd, vectors[v],
@@ -249,7 +250,7 @@ static fq_status encode(fq_worker *worker, const fq_plan *plan, const fq_client 
         for (size_t i = 0; i < size; i++)
             memory[i] = worker->delta[i] - worker->sent[i];
     }
-    if (out->n_vectors > 1) {
+    if (n > 1) {
         FQ_TRY(fq_dequantize(&out->vectors[1], worker->blocks, &worker->arena, worker->sent));
         fq_kernels_get()->axpy(size, 1.0f, worker->sent, worker->state);
     }
