@@ -14,7 +14,8 @@ static double mib(size_t bytes) {
 static void print_text(const char *label, const fq_experiment *e, const fq_sim_estimate *s) {
     if (label[0] != '\0')
         printf("run           %s, seed %lld\n", label, (long long)e->head.seed);
-    printf("model         %" PRIu64 " parameters\n", s->parameters);
+    printf("model         %" PRIu64 " parameters, %.3g million multiply-adds an example\n",
+           s->parameters, 1e-6 * s->macs);
     printf("clients       %" PRIu64 ", %lld a round, the largest with %" PRIu64 " examples\n",
            s->clients, (long long)e->train.clients_per_round, s->examples_largest);
     printf("memory        %.1f MiB of %.0f available: workers %.1f, server %.1f, evaluation %.1f, "

@@ -768,6 +768,7 @@ static fq_status fill_estimate(simulation *sim, fq_sim_estimate *estimate) {
     estimate->clients = e->server.clients;
     estimate->examples_largest = sim->setup.max_examples;
     estimate->parameters = fq_model_parameters(sim->setup.model);
+    estimate->macs = fq_model_macs(sim->setup.model);
     estimate->model_values = fq_model_size(sim->setup.model);
     FQ_TRY(measure_step(sim, estimate));
     double   steps = 0.0;

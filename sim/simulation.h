@@ -47,6 +47,7 @@ typedef struct fq_sim_estimate {
     size_t dataset_and_partition, workers, server, evaluator, client_states, cohort, checkpoint,
         total, available;
     uint64_t clients, examples_largest, parameters, model_values;
+    double   macs;                 /* multiply-adds of one example, forward */
     uint64_t bytes_up, bytes_down; /* of a round; before entropy coding */
     double   steps_per_round, seconds_per_step, seconds_per_evaluation, seconds_total;
     uint64_t rounds, evaluations;

@@ -152,13 +152,6 @@ const float *fq_server_weights(const fq_server *server) {
     return server->w;
 }
 
-fq_status fq_server_set_weights(fq_server *server, const float *w) {
-    if (server->round != 0 || server->open)
-        return fq_fail(FQ_ESTATE, "weights can be set before the first round only");
-    memcpy(server->w, w, server->size * sizeof *w);
-    return FQ_OK;
-}
-
 /* Code the weights and the server's vectors, and decode them as the clients will. */
 static fq_status encode_download(fq_server *server) {
     const fq_coding *download = &server->settings->download;

@@ -45,8 +45,6 @@ size_t                  fq_server_bytes(const fq_model *model, const fq_recipe *
 
 uint32_t     fq_server_round(const fq_server *server);   /* rounds closed so far */
 const float *fq_server_weights(const fq_server *server); /* [P] */
-/* Start from these weights instead (a pretrained model); before the first round only. */
-FQ_MUST_CHECK fq_status fq_server_set_weights(fq_server *server, const float *w);
 
 /* Ask `cohort` [n] (ascending client ids); `max_weight` bounds the sum of their examples. The plan
  * points into the server and is valid until close. */
