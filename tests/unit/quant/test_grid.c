@@ -328,6 +328,41 @@ static void test_per_channel(void) {
     fq_weight_quantize(grids, 1, x, ALL, x); /* in place */
 }
 
+/* Straight-through descent on 0.5 (Q(w) - c)^2 parks the latent weight at the decision boundary
+ * next to c: never farther from c than half a step, and D^2 / 12 from it in the mean square. That
+ * is the floor which quantized training cannot go below, four times as high for each bit less. */
+static void test_latent_weights_park_at_the_boundary(void) {
+    enum { PROBLEMS = 400, STEPS = 6000 };
+    static float c[PROBLEMS], w[PROBLEMS], u[PROBLEMS];
+    double       before = 0.0;
+    for (int k = 0; k < 3; k++) {
+        const float   step = 0.1f * (float)(1 << k), rate = 0.01f;
+        const fq_grid grid = fq_grid_of_step(FQ_GRID_SIGNED, 8, step);
+        fq_rng        rng = fq_rng_stream(4, FQ_RNG_DATA, 0, 0, 0, 0);
+        fq_rng_fill_uniform(&rng, c, PROBLEMS);
+        for (size_t i = 0; i < PROBLEMS; i++) {
+            c[i] = 4.0f * ((float)i + c[i]) / PROBLEMS - 2.0f; /* uniform, one in each cell */
+            w[i] = 0.0f;
+        }
+        for (int s = 0; s < STEPS; s++) {
+            fq_weight_quantize(&grid, 1, w, PROBLEMS, u);
+            for (size_t i = 0; i < PROBLEMS; i++)
+                w[i] -= rate * (u[i] - c[i]);
+        }
+        double worst = 0.0, mean = 0.0;
+        for (size_t i = 0; i < PROBLEMS; i++) {
+            const double distance = fabs((double)w[i] - (double)c[i]);
+            worst = fmax(worst, distance);
+            mean += distance * distance / PROBLEMS;
+        }
+        const double d = (double)step;
+        CU_ASSERT_TRUE(worst <= 0.5 * d + 0.01 * d);
+        CU_ASSERT_DOUBLE_EQUAL(mean, d * d / 12.0, 0.1 * d * d / 12.0);
+        CU_ASSERT_TRUE(k == 0 || fabs(mean / before - 4.0) < 0.8);
+        before = mean;
+    }
+}
+
 int main(void) {
     static const fq_case cases[] = {
         {"codes of every kind", test_codes},
@@ -344,6 +379,7 @@ int main(void) {
         {"golden learned step", test_golden_learned_step},
         {"gradient of a clipping step", test_step_gradient_of_clipped},
         {"one grid per channel", test_per_channel},
+        {"latent weights park at the boundary", test_latent_weights_park_at_the_boundary},
         {NULL, NULL},
     };
     return fq_run_suite("grid", cases);
