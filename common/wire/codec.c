@@ -113,6 +113,13 @@ size_t fq_decode_arena_bytes(size_t message_bytes) {
     return message_bytes + 64 * 1024;
 }
 
+static fq_status check_protocol(uint32_t protocol, const char *what) {
+    if (protocol == FQ_PROTOCOL_VERSION)
+        return FQ_OK;
+    return fq_fail(FQ_EPROTO, "%s of protocol %" PRIu32 "; this program speaks %d", what, protocol,
+                   FQ_PROTOCOL_VERSION);
+}
+
 static fq_status packed_of_vector(const Fq__Wire__Vector *vector, const fq_expected *expected,
                                   fq_packed *out) {
     const fq_quantizer *quantizer = fq_quantizer_find(vector->quantizer);
@@ -152,9 +159,7 @@ fq_status fq_decode_update(fq_cbytes bytes, const fq_expected *expected, fq_aren
     const Fq__Wire__Update *message = fq__wire__update__unpack(&allocator, bytes.size, bytes.data);
     if (message == NULL)
         return fq_fail(FQ_EPROTO, "%zu bytes are not an update message", bytes.size);
-    if (message->protocol != FQ_PROTOCOL_VERSION)
-        return fq_fail(FQ_EPROTO, "an update of protocol %" PRIu32 "; this program speaks %d",
-                       message->protocol, FQ_PROTOCOL_VERSION);
+    FQ_TRY(check_protocol(message->protocol, "an update"));
     if (message->examples == 0 || message->examples > expected->limits->max_examples)
         return fq_fail(FQ_ELIMIT,
                        "client %" PRIu64 " claims %" PRIu64 " examples; 1 to %" PRIu64
@@ -187,9 +192,7 @@ fq_status fq_decode_model(fq_cbytes bytes, const fq_expected *expected, fq_arena
     const Fq__Wire__Model *message = fq__wire__model__unpack(&allocator, bytes.size, bytes.data);
     if (message == NULL)
         return fq_fail(FQ_EPROTO, "%zu bytes are not a model message", bytes.size);
-    if (message->protocol != FQ_PROTOCOL_VERSION)
-        return fq_fail(FQ_EPROTO, "a model of protocol %" PRIu32 "; this program speaks %d",
-                       message->protocol, FQ_PROTOCOL_VERSION);
+    FQ_TRY(check_protocol(message->protocol, "a model"));
     if (message->weights == NULL)
         return fq_fail(FQ_EPROTO, "a model message without weights");
     if (message->n_server_vectors != expected->n_vectors)
