@@ -4,9 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* What open_memstream fills in. */
+static char  *text;
+static size_t size;
+
 static char *written(const fq_log_level level, const char *value) {
-    char  *text = NULL, quoted[FQ_LOG_QUOTED];
-    size_t size = 0;
+    char   quoted[FQ_LOG_QUOTED];
     fq_log log = {.file = open_memstream(&text, &size), .level = FQ_LOG_INFO};
     fq_log_write(&log, level, "tried", "round=%d text=%s", 7, fq_log_quote(value, quoted));
     fclose(log.file);
@@ -35,12 +38,11 @@ static void test_quoting(void) {
 }
 
 static void test_long_lines_end(void) {
-    char *long_text = malloc(5001), quoted[FQ_LOG_QUOTED], *text = NULL;
+    char *long_text = malloc(5001), quoted[FQ_LOG_QUOTED];
     memset(long_text, ' ', 5000);
     long_text[5000] = '\0';
     CU_ASSERT_TRUE(strlen(fq_log_quote(long_text, quoted)) < FQ_LOG_QUOTED);
     memset(long_text, 'a', 5000);
-    size_t size = 0;
     fq_log log = {.file = open_memstream(&text, &size), .level = FQ_LOG_INFO};
     fq_log_write(&log, FQ_LOG_INFO, "long", "text=%s", long_text);
     fclose(log.file);
