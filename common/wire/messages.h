@@ -136,10 +136,10 @@ typedef struct fq_receipt {
     char      text[FQ_MAX_TEXT];
 } fq_receipt;
 
-typedef struct fq_run_over {
+typedef struct fq_run_end {
     uint32_t rounds;
     char     hash[65]; /* SHA-256 of model.fq */
-} fq_run_over;
+} fq_run_end;
 
 typedef struct fq_message {
     fq_message_kind kind;
@@ -153,7 +153,7 @@ typedef struct fq_message {
         fq_update_part update_part; /* offer, want, chunk */
         fq_receipt     receipt;
         uint32_t       round_over;
-        fq_run_over    run_over;
+        fq_run_end     run_over;
     } of;
 } fq_message;
 
