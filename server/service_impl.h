@@ -3,7 +3,7 @@
 #ifndef FQ_SERVER_SERVICE_IMPL_H
 #define FQ_SERVER_SERVICE_IMPL_H
 
-#include "server/crew.h"
+#include "base/crew.h"
 #include "server/journal.h"
 #include "server/roster.h"
 #include "server/service.h"
