@@ -81,7 +81,8 @@ static void take_message(service *s, const fq_arrival *arrival) {
     int64_t    now = service_now_ms();
     s->bytes_in += arrival->head.size + arrival->body.size;
     if (p == NULL || p->entry.revoked || now < p->banned_until_ms) {
-        fq_listener_drop(s->listener, arrival->connection);
+        if (p == NULL || p->drop_ms == 0)
+            fq_listener_drop(s->listener, arrival->connection);
         return;
     }
     p->bytes_in += arrival->head.size + arrival->body.size;
@@ -174,6 +175,16 @@ static void show_accuracy(const service *s, fq_board *board) {
     }
 }
 
+/* For `fedq-server status`, also of a coordinator that is gone. */
+static void write_status(service *s, const fq_board *board) {
+    char      path[PATH_MAX];
+    fq_buffer json = {0};
+    fq_folder_path(s->options->folder, "status.json", path);
+    if (fq_board_json(board, &json) == FQ_OK)
+        (void)!fq_file_replace(path, (fq_cbytes){json.data, json.size}, false);
+    fq_buffer_fini(&json);
+}
+
 static void show(service *s) {
     const fq_experiment *e = s->experiment;
     fq_board             board = {.round = fq_server_round(s->server),
@@ -204,6 +215,7 @@ static void show(service *s) {
     for (size_t i = 0; i < s->n_peers; i++)
         show_peer(s, &s->peers[i], &board.peers[i]);
     (void)!fq_board_put(s->options->place, &board);
+    write_status(s, &board);
     fq_board_fini(&board);
 }
 

@@ -20,7 +20,8 @@ typedef struct peer {
     bool            joined, away; /* said hello; not heard of for three heartbeats */
     fq_session      session;
     int64_t         heard_ms, banned_until_ms;
-    uint64_t       *hosted; /* [n_hosted] clients that it trains */
+    int64_t         drop_ms; /* when its connection is closed: it gets the reason first; 0: stays */
+    uint64_t       *hosted;  /* [n_hosted] clients that it trains */
     size_t          n_hosted;
     char            software[64];
     size_t          n_widths;
