@@ -10,7 +10,7 @@ browser=$(command -v chromium || command -v chromium-browser || command -v googl
 # browse URL WIDTH FILE: the page's document after some seconds of its own time.
 browse() {
     timeout --kill-after=5 90 "$browser" --headless --no-sandbox --disable-gpu --disable-dev-shm-usage --hide-scrollbars \
-        --user-data-dir="$work/profile" --virtual-time-budget=6000 --window-size="$2",900 --dump-dom "$1" \
+        --user-data-dir="$work/profile" --virtual-time-budget=9000 --window-size="$2",900 --dump-dom "$1" \
         >"$3" 2>"$3.log"
 }
 count() { grep -oE -- "$1" "$2" | wc -l; }
@@ -89,6 +89,11 @@ async function probe() {
   cut = false;
   await sleep(1200);
   found.found_again = lost.hidden;
+  status.phase = "finished";
+  await sleep(1200);
+  cut = true;
+  await sleep(1200);
+  found.ended = !lost.hidden && lost.textContent.includes("finished") && document.body.className === "";
   parent.postMessage(Object.entries(found).map(e => e.join("=")).join(";") + ";", "*");
 }
 addEventListener("load", probe);
@@ -110,7 +115,7 @@ for width in 390 1280; do
 HTML
     browse "file://$work/frame.html" 1400 "probed-$width.html" || fail "Chromium failed: $(tail -n 3 "probed-$width.html.log")"
     found=$(grep -oE 'data-found="[^"]*"' "probed-$width.html") || fail "the probe did not end: $(tail -n 3 "probed-$width.html.log")"
-    for wanted in "width=$width" overflow=0 new_points=1 still_hidden=true still_open=true scrolled=true lost=true found_again=true; do
+    for wanted in "width=$width" overflow=0 new_points=1 still_hidden=true still_open=true scrolled=true lost=true found_again=true ended=true; do
         if grep -qF "$wanted;" <<<"$found"; then pass; else fail "at $width px, expected $wanted: $found"; fi
     done
     moved=$(grep -oE 'moved=[0-9]+' <<<"$found")
