@@ -346,12 +346,15 @@ static fq_status make_hosts(fq_http *http, const fq_http_options *options) {
 }
 
 static uint16_t port_of(int listener) {
-    struct sockaddr_storage address;
-    socklen_t               size = sizeof address;
-    if (getsockname(listener, (struct sockaddr *)&address, &size) != 0)
+    union {
+        struct sockaddr     any;
+        struct sockaddr_in  v4;
+        struct sockaddr_in6 v6;
+    } address = {.v6 = {0}};
+    socklen_t size = sizeof address;
+    if (getsockname(listener, &address.any, &size) != 0)
         return 0;
-    return ntohs(address.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&address)->sin6_port
-                                               : ((struct sockaddr_in *)&address)->sin_port);
+    return ntohs(address.any.sa_family == AF_INET6 ? address.v6.sin6_port : address.v4.sin_port);
 }
 
 static fq_status bind_to(const struct addrinfo *at, int *listener) {
