@@ -30,9 +30,9 @@ static void check_text(const uint8_t *data, size_t size) {
     free(text);
 }
 
-/* A pair that was read is saved as the very bytes that it came from. */
+/* A pair that was read is what the file says. */
 static void check_file(const uint8_t *data, size_t size, bool as_is) {
-    const char    *path = fq_test_path("in.key"), *copy = fq_test_path("out.key");
+    const char    *path = fq_test_path("fuzz.key");
     unsigned char *bytes = malloc(size > 0 ? size : 1);
     fq_keypair    *pair;
     FUZZ_CHECK(bytes != NULL);
@@ -42,18 +42,15 @@ static void check_file(const uint8_t *data, size_t size, bool as_is) {
         for (size_t i = 0; i < 4; i++)
             bytes[size - 4 + i] = (unsigned char)(crc >> (8 * i));
     }
+    remove(path); /* a new file: some file systems write one that is cut to disk at once */
     fq_test_write(path, bytes, size);
     FUZZ_CHECK(chmod(path, 0600) == 0);
     fq_status status = fq_keypair_load(&pair, path);
     FUZZ_CHECK((status == FQ_OK) == (pair != NULL));
     if (status == FQ_OK) {
-        fq_cbytes saved;
-        remove(copy);
-        FUZZ_CHECK(fq_keypair_save(pair, copy) == FQ_OK);
-        FUZZ_CHECK(fq_file_read(copy, 1000, &saved) == FQ_OK);
-        FUZZ_CHECK(size == FILE_BYTES && saved.size == size);
-        FUZZ_CHECK(memcmp(saved.data, bytes, size) == 0);
-        free((void *)(uintptr_t)saved.data);
+        FUZZ_CHECK(size == FILE_BYTES && memcmp(bytes, "FQKEY1\n", 7) == 0);
+        FUZZ_CHECK(memcmp(bytes + 7, fq_keypair_secret(pair), FQ_KEY_BYTES) == 0);
+        FUZZ_CHECK(memcmp(bytes + 7 + FQ_KEY_BYTES, fq_keypair_public(pair), FQ_KEY_BYTES) == 0);
     } else {
         FUZZ_CHECK(status == FQ_EPROTO && fq_status_text()[0] != '\0');
     }
