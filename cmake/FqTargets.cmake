@@ -39,3 +39,16 @@ function(fq_test name)
     set_tests_properties(${name} PROPERTIES LABELS "${A_LABELS}")
   endif()
 endfunction()
+
+# fq_program(name): what every program has: version, build, manual page, installation.
+function(fq_program name)
+  string(TIMESTAMP today "%Y-%m-%d" UTC)
+  target_compile_definitions(${name} PRIVATE
+    FQ_BUILD="${CMAKE_C_COMPILER_ID} ${CMAKE_C_COMPILER_VERSION} ${CMAKE_BUILD_TYPE}" FQ_DATE="${today}")
+  target_link_libraries(${name} PRIVATE PkgConfig::JANSSON fq_options fq_warnings)
+  set(page ${CMAKE_CURRENT_BINARY_DIR}/${name}.1)
+  add_custom_command(OUTPUT ${page} COMMAND ${name} --man > ${page} DEPENDS ${name} VERBATIM)
+  add_custom_target(${name}_man ALL DEPENDS ${page})
+  install(TARGETS ${name} RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+  install(FILES ${page} DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
+endfunction()

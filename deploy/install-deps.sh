@@ -9,6 +9,7 @@ base=(
     build-essential cmake ninja-build pkg-config
     libsodium-dev libyaml-dev zlib1g-dev libzstd-dev libjansson-dev libsqlite3-dev
     libprotobuf-c-dev protobuf-c-compiler protobuf-compiler libzmq3-dev libczmq-dev
+    libmicrohttpd-dev
     libblis-serial-dev libjs-chart.js dataset-fashion-mnist
     libcunit1-dev
 )

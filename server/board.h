@@ -60,6 +60,9 @@ FQ_MUST_CHECK fq_status fq_board_put(fq_board_place *place, const fq_board *boar
 /* A copy whose peers the caller frees with fq_board_fini. */
 FQ_MUST_CHECK fq_status fq_board_get(fq_board_place *place, fq_board *out);
 void                    fq_board_fini(fq_board *board);
+/* Append the board as one JSON document (docs/observability.md names its members), without a
+ * newline. */
+FQ_MUST_CHECK fq_status fq_board_json(const fq_board *board, fq_buffer *out);
 
 /* ---- HTTP (server/http.c), the only user of libmicrohttpd ---- */
 typedef struct fq_http fq_http;
@@ -68,8 +71,14 @@ typedef struct fq_http_options {
     uint16_t        port;    /* 0: any free one */
     fq_board_place *place;
     const char     *folder; /* of the run: run.db for the charts of the page */
+    /* Names under which browsers may ask, besides the address, "localhost" and, if every address
+     * is listened on, any numeric one: a page of another site whose name was made to point here
+     * must not read anything. Without port; a proxy's public name, say. */
+    const char *const *names; /* [n_names], borrowed for the call */
+    size_t             n_names;
 } fq_http_options;
-/* Threads of its own. FQ_EIO: cannot bind, with address, port and reason. */
+/* Threads of its own. FQ_EIO: cannot bind, with address, port and reason. FQ_EINVAL: no such
+ * address. */
 FQ_MUST_CHECK fq_status fq_http_start(fq_http **out, const fq_http_options *options);
 uint16_t                fq_http_port(const fq_http *http);
 void                    fq_http_stop(fq_http **http);

@@ -215,8 +215,10 @@ static fq_reason judge_hello(const service *s, const peer *p, const fq_hello *he
     uint64_t own = (uint64_t)(p - s->peers);
     for (size_t i = 0; i < hello->n_hosted; i++) {
         uint64_t k = hello->simulation ? hello->hosted[i].client : own;
-        if (hello->hosted[i].examples == 0 ||
-            hello->hosted[i].examples / 2 >= s->experiment->server.limits.max_examples) {
+        if (hello->simulation) {
+            ; /* of the experiment's own split: the coordinator knows how many */
+        } else if (hello->hosted[i].examples == 0 ||
+                   hello->hosted[i].examples / 2 >= s->experiment->server.limits.max_examples) {
             snprintf(text, capacity,
                      "client %" PRIu64 " says it has %" PRIu32 " examples; 1 to %" PRIu64
                      " are allowed (aggregate.max_examples)",
@@ -239,6 +241,12 @@ static fq_reason judge_hello(const service *s, const peer *p, const fq_hello *he
     return FQ_REASON_NONE;
 }
 
+static uint32_t examples_of(const service *s, const fq_hello *hello, size_t i, uint64_t k) {
+    if (!hello->simulation)
+        return (uint32_t)fq_example_bucket(hello->hosted[i].examples);
+    return (uint32_t)fq_example_bucket(fq_partition_shard(s->options->setup->partition, k).n);
+}
+
 static fq_status take_hosted(service *s, peer *p, const fq_hello *hello) {
     uint32_t  id = (uint32_t)(p - s->peers);
     uint64_t *hosted = calloc(hello->n_hosted, sizeof *hosted);
@@ -251,7 +259,7 @@ static fq_status take_hosted(service *s, peer *p, const fq_hello *hello) {
         uint64_t k = hello->simulation ? hello->hosted[i].client : id;
         hosted[i] = k;
         s->owner[k] = id;
-        s->examples[k] = hello->hosted[i].examples;
+        s->examples[k] = examples_of(s, hello, i, k);
         s->given_up[k] = false;
         seat *t = seat_of(s, k);
         if (t != NULL && t->state != SEAT_JUDGING)

@@ -3,7 +3,7 @@
 #ifndef FQ_SERVER_SERVICE_IMPL_H
 #define FQ_SERVER_SERVICE_IMPL_H
 
-#include "server/crew.h"
+#include "base/crew.h"
 #include "server/journal.h"
 #include "server/roster.h"
 #include "server/service.h"
@@ -90,8 +90,8 @@ void      upload_offer(service *s, peer *p, const fq_update_part *part);
 void      upload_chunk(service *s, peer *p, const fq_update_part *part, fq_cbytes body);
 void      uploads_forget(service *s); /* of a round that is over */
 /* Open, decode and count a sealed update; `worker` names the scratch. Any thread. */
-fq_reason take_update(service *s, size_t worker, const seat *t, fq_cbytes sealed, bool journal,
-                      fq_client_row *row, char text[160]);
+fq_reason take_update(service *s, size_t worker, const seat *t, const fq_public_key *sender,
+                      fq_cbytes sealed, bool journal, fq_client_row *row, char text[160]);
 
 /* ---- all of it ---- */
 struct service {

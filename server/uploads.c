@@ -18,6 +18,7 @@ typedef struct judging {
     service       *service;
     uint32_t       round;
     seat           seat; /* a copy; owns seat.bytes */
+    fq_public_key  key;  /* of its sender */
     fq_client_row *row;
     fq_reason      reason;
     char           text[160];
@@ -73,13 +74,13 @@ static fq_reason reason_of(fq_status status) {
     }
 }
 
-static fq_status open_and_decode(service *s, struct scratch *own, const seat *t, fq_cbytes sealed,
-                                 fq_update *update) {
+static fq_status open_and_decode(service *s, struct scratch *own, const seat *t,
+                                 const fq_public_key *sender, fq_cbytes sealed, fq_update *update) {
     const fq_recipe *recipe = &s->experiment->recipe;
     fq_binding       binding = {.round = s->plan.round, .client = t->client};
     memcpy(binding.run, s->run, sizeof binding.run);
     memcpy(binding.model, s->formats[t->model_bits].digest, sizeof binding.model);
-    FQ_TRY(fq_unseal(s->options->keys, &s->peers[t->peer].entry.key, &binding, sealed, own->plain));
+    FQ_TRY(fq_unseal(s->options->keys, sender, &binding, sealed, own->plain));
     const fq_expected expected = {.size = fq_model_size(s->options->setup->model),
                                   .blocks = s->upload_blocks,
                                   .block = recipe->upload.block,
@@ -101,12 +102,12 @@ static fq_status open_and_decode(service *s, struct scratch *own, const seat *t,
     return FQ_OK;
 }
 
-fq_reason take_update(service *s, size_t worker, const seat *t, fq_cbytes sealed, bool journal,
-                      fq_client_row *row, char text[160]) {
+fq_reason take_update(service *s, size_t worker, const seat *t, const fq_public_key *sender,
+                      fq_cbytes sealed, bool journal, fq_client_row *row, char text[160]) {
     fq_update               update;
     const fq_journal_update record = {
         .client = t->client, .model_bits = t->model_bits, .sealed = sealed};
-    fq_status status = open_and_decode(s, &s->scratch[worker], t, sealed, &update);
+    fq_status status = open_and_decode(s, &s->scratch[worker], t, sender, sealed, &update);
     text[0] = '\0';
     if (status == FQ_OK) {
         row->n_examples = update.n_examples;
@@ -133,8 +134,8 @@ static void grant_waiting(service *s);
 
 static void judge(fq_job *job, size_t worker) {
     judging *j = (judging *)job;
-    j->reason = take_update(j->service, worker, &j->seat, (fq_cbytes){j->seat.bytes, j->seat.total},
-                            true, j->row, j->text);
+    j->reason = take_update(j->service, worker, &j->seat, &j->key,
+                            (fq_cbytes){j->seat.bytes, j->seat.total}, true, j->row, j->text);
 }
 
 static void judged(fq_job *job) {
@@ -173,6 +174,7 @@ static void start_judging(service *s, seat *t) {
                    .service = s,
                    .round = s->plan.round,
                    .seat = *t,
+                   .key = s->peers[t->peer].entry.key,
                    .row = &s->rows[t - s->seats]};
     t->bytes = NULL;
     t->state = SEAT_JUDGING;

@@ -1,16 +1,11 @@
 #include "sim/progress.h"
 
+#include "base/clock.h"
+
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <time.h>
 #include <unistd.h>
-
-double fq_now(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
 
 void fq_progress_begin(fq_progress *progress, const char *title, uint32_t rounds, uint32_t first) {
     progress->terminal = isatty(STDERR_FILENO) != 0;

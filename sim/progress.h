@@ -24,6 +24,4 @@ void fq_progress_round(fq_progress *progress, uint32_t round, double loss, const
                        size_t n);
 void fq_progress_end(fq_progress *progress);
 
-double fq_now(void); /* seconds, monotonic */
-
 #endif

@@ -105,18 +105,19 @@ static fq_status report(run_job *job) {
     }
     free(folders);
     for (size_t i = 0; i < job->sweep.n; i++)
-        if (job->results[i].n_unapplied > 0)
+        if (job->results[i].run.n_unapplied > 0)
             fprintf(stderr,
                     "fedq-sim run: warning: %s: in %u of %u rounds fewer updates than "
                     "aggregate.min_clients were "
                     "accepted, and the model stayed as it was\n",
-                    job->folders[i], job->results[i].n_unapplied, job->results[i].rounds);
+                    job->folders[i], job->results[i].run.n_unapplied, job->results[i].run.rounds);
     if (status != FQ_OK || fq_cli_has(job->cli, "json"))
         return status;
     for (size_t i = 0; i < job->sweep.n; i++) {
-        const fq_sim_result *result = &job->results[i];
+        const fq_run_result *result = &job->results[i].run;
         printf("%s  %u rounds%s  %.1f s  sha256 %s\n", job->folders[i], result->rounds,
-               result->stopped_early ? " (stopped early)" : "", result->seconds, result->hash);
+               result->stopped_early ? " (stopped early)" : "", job->results[i].seconds,
+               result->hash);
     }
     printf("report: %s\n", page);
     return FQ_OK;

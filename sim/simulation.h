@@ -3,15 +3,9 @@
 #define FQ_SIM_SIMULATION_H
 
 #include "base/pool.h"
-#include "experiment/experiment.h"
+#include "run/run.h"
 #include "sim/link.h"
 #include "sim/progress.h"
-
-typedef enum fq_existing {
-    FQ_EXISTING_REFUSE, /* a folder that already holds a run is an error */
-    FQ_EXISTING_RESUME, /* go on where it stopped; a folder without a run begins one */
-    FQ_EXISTING_REPLACE,
-} fq_existing;
 
 typedef struct fq_sim_options {
     const char  *folder; /* of this run */
@@ -24,13 +18,8 @@ typedef struct fq_sim_options {
 } fq_sim_options;
 
 typedef struct fq_sim_result {
-    uint32_t  rounds;
-    uint32_t  n_unapplied; /* rounds with fewer updates than aggregate.min_clients */
-    bool      stopped_early;
-    char      hash[FQ_HASH_TEXT]; /* SHA-256 of model.fq */
-    double    seconds;
-    size_t    n_figures;
-    fq_figure figures[FQ_MAX_FIGURES]; /* of the last evaluation */
+    fq_run_result run;
+    double        seconds;
 } fq_sim_result;
 
 /* Run to the end. FQ_EINVAL: the settings ask for something impossible. FQ_ESTATE: interrupted by

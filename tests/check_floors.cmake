@@ -20,7 +20,9 @@ endforeach()
 foreach(folder store experiment)
   set(floor_${folder} 6)
 endforeach()
-set(floor_report 7)
+foreach(folder report run)
+  set(floor_${folder} 7)
+endforeach()
 foreach(folder sim server client)
   set(floor_${folder} 8)
 endforeach()
@@ -38,9 +40,9 @@ set(doors
   "^(zstd.*|zdict)\\.h$"        "^common/quant/entropy\\.c$"
   "^jansson\\.h$"               "^(common/data/leaf\\.c$|common/report/|sim/|server/)"
   "^sqlite3\\.h$"               "^common/store/store\\.c$"
-  "^c?zmq\\.h$"                 "^common/wire/"
-  "^protobuf-c(\\.h$|/)"        "^common/wire/codec\\.c$"
-  "\\.pb-c\\.h$"                "^common/wire/codec\\.c$"
+  "^c?zmq\\.h$"                 "^common/wire/zmq\\.c$"
+  "^protobuf-c(\\.h$|/)"        "^common/wire/wire_impl\\.h$"
+  "\\.pb-c\\.h$"                "^common/wire/wire_impl\\.h$"
   "^microhttpd\\.h$"            "^server/"
   "^mpi\\.h$"                   "^sim/"
   "^CUnit/"                     "^$")

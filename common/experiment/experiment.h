@@ -116,6 +116,9 @@ typedef struct fq_setup {
 /* Opens the data, divides it, builds the model, and completes experiment->network and ->server.
  * FQ_EINVAL: the settings do not fit the data; the text says file, line and key. */
 FQ_MUST_CHECK fq_status fq_setup_create(fq_experiment *experiment, fq_setup *out);
+/* The model alone, for examples of this shape: what a client needs that has data of its own. */
+FQ_MUST_CHECK fq_status fq_setup_model(fq_experiment *experiment, fq_shape input,
+                                       uint32_t n_classes, fq_model **out);
 void                    fq_setup_fini(fq_setup *setup); /* also of a zeroed struct */
 
 #endif

@@ -58,12 +58,15 @@ static fq_status open_data(fq_experiment *e, fq_setup *out) {
     return FQ_OK;
 }
 
-static fq_status build_model(fq_experiment *e, fq_setup *out) {
-    e->network.input = fq_dataset_shape(out->dataset);
-    e->network.n_classes = fq_dataset_classes(out->dataset);
+fq_status fq_setup_model(fq_experiment *e, fq_shape input, uint32_t n_classes, fq_model **out) {
+    fq_status status = FQ_OK;
+    e->network.input = input;
+    e->network.n_classes = n_classes;
     if (e->model[0] != '\0')
-        FQ_TRY(fq_zoo_build(e->model, e->network.input, e->network.n_classes, &e->network));
-    return fq_recipe_model(&e->recipe, &e->network, &out->model);
+        status = fq_zoo_build(e->model, input, n_classes, &e->network);
+    if (status == FQ_OK)
+        status = fq_recipe_model(&e->recipe, &e->network, out);
+    return status == FQ_EINVAL || status == FQ_ELIMIT ? fail_model(e) : status;
 }
 
 fq_status fq_setup_create(fq_experiment *e, fq_setup *out) {
@@ -71,11 +74,9 @@ fq_status fq_setup_create(fq_experiment *e, fq_setup *out) {
     fq_status status = open_data(e, out);
     if (status == FQ_EINVAL)
         add_place(&e->places);
-    if (status == FQ_OK) {
-        status = build_model(e, out);
-        if (status == FQ_EINVAL || status == FQ_ELIMIT)
-            status = fail_model(e);
-    }
+    if (status == FQ_OK)
+        status = fq_setup_model(e, fq_dataset_shape(out->dataset), fq_dataset_classes(out->dataset),
+                                &out->model);
     if (status != FQ_OK)
         fq_setup_fini(out);
     return status;

@@ -144,6 +144,13 @@ void fq_server_destroy(fq_server **slot) {
     *slot = NULL;
 }
 
+uint64_t fq_example_bucket(uint64_t examples) {
+    uint64_t bucket = 1;
+    while (bucket < examples && bucket <= UINT64_MAX / 2)
+        bucket *= 2;
+    return bucket;
+}
+
 uint32_t fq_server_round(const fq_server *server) {
     return server->round;
 }

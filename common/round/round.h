@@ -61,6 +61,10 @@ FQ_MUST_CHECK fq_status fq_round_accept(fq_server *server, size_t worker, const 
  * weights that are not finite; the state is then as before the round. */
 FQ_MUST_CHECK fq_status fq_round_close(fq_server *server, fq_pool *pool, fq_round_summary *summary);
 
+/* Examples rounded up to a power of two. The bound on a round's weight is the sum of these over the
+ * cohort: a coordinator is told no more, and a simulation must fix the same scale. */
+uint64_t fq_example_bucket(uint64_t examples);
+
 /* ---- cohort: who is asked (a function of seed and round) ---- */
 /* m different clients of n, uniformly, ascending -> out [m]; m <= n. */
 FQ_MUST_CHECK fq_status fq_cohort_sample(uint64_t seed, uint32_t round, uint64_t n, size_t m,

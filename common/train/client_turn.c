@@ -209,7 +209,9 @@ static fq_status train(fq_worker *worker, const fq_plan *plan, const fq_client *
                     .seed = plan->seed,
                     .client = client->id,
                     .round = plan->round,
-                    .capability = fq_recipe_capability(recipe, client->id)};
+                    .capability = client->widths != NULL
+                                      ? client->widths
+                                      : fq_recipe_capability(recipe, client->id)};
     for (; step.step < total; step.step++) {
         size_t          size;
         const uint32_t *order = fq_batches_next(&batches, &size);

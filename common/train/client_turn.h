@@ -11,9 +11,10 @@
 /* One client. What survives a round is `state` [fq_client_state_vectors * P], or NULL if there is
  * none. */
 typedef struct fq_client {
-    uint64_t id;
-    fq_shard shard;
-    float   *state;
+    uint64_t       id;
+    fq_shard       shard;
+    float         *state;
+    const fq_ints *widths; /* bit-widths that this client can run; NULL: as the recipe says */
 } fq_client;
 
 /* Model-sized vectors that a client keeps across rounds: SCAFFOLD's control, error feedback's

@@ -1,13 +1,12 @@
 #include "wire/codec.h"
 
-#include "fq.pb-c.h"
+#include "wire/wire_impl.h"
 
 #include <assert.h>
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
 
-/* protobuf-c allocates through this, so that an unpacked message vanishes with the arena. */
 static void *arena_alloc(void *arena, size_t size) {
     return fq_arena_alloc(arena, size, 1);
 }
@@ -15,6 +14,10 @@ static void *arena_alloc(void *arena, size_t size) {
 static void arena_free(void *arena, void *memory) {
     (void)arena;
     (void)memory;
+}
+
+ProtobufCAllocator fq_wire_allocator(fq_arena *arena) {
+    return (ProtobufCAllocator){.alloc = arena_alloc, .free = arena_free, .allocator_data = arena};
 }
 
 static void vector_of_packed(Fq__Wire__Vector *vector, const fq_packed *packed, size_t block) {
@@ -154,8 +157,7 @@ static fq_status packed_of_vector(const Fq__Wire__Vector *vector, const fq_expec
 fq_status fq_decode_update(fq_cbytes bytes, const fq_expected *expected, fq_arena *arena,
                            fq_update *out) {
     *out = (fq_update){0};
-    ProtobufCAllocator allocator = {
-        .alloc = arena_alloc, .free = arena_free, .allocator_data = arena};
+    ProtobufCAllocator      allocator = fq_wire_allocator(arena);
     const Fq__Wire__Update *message = fq__wire__update__unpack(&allocator, bytes.size, bytes.data);
     if (message == NULL)
         return fq_fail(FQ_EPROTO, "%zu bytes are not an update message", bytes.size);
@@ -187,8 +189,7 @@ fq_status fq_decode_update(fq_cbytes bytes, const fq_expected *expected, fq_aren
 
 fq_status fq_decode_model(fq_cbytes bytes, const fq_expected *expected, fq_arena *arena,
                           uint32_t *round, fq_packed *vectors) {
-    ProtobufCAllocator allocator = {
-        .alloc = arena_alloc, .free = arena_free, .allocator_data = arena};
+    ProtobufCAllocator     allocator = fq_wire_allocator(arena);
     const Fq__Wire__Model *message = fq__wire__model__unpack(&allocator, bytes.size, bytes.data);
     if (message == NULL)
         return fq_fail(FQ_EPROTO, "%zu bytes are not a model message", bytes.size);

@@ -1,4 +1,4 @@
-#include "server/crew.h"
+#include "base/crew.h"
 
 #include <errno.h>
 #include <pthread.h>

@@ -1,10 +1,10 @@
-/* Threads that take jobs off a queue, so that the service never waits for arithmetic or the disk.
+/* Threads that take jobs off a queue, so that an event loop never waits for arithmetic or the disk.
  *
- * A job is done by `work` on some thread, then handed back: the service's loop sees the descriptor
+ * A job is done by `work` on some thread, then handed back: the loop sees the descriptor
  * become readable and calls fq_crew_finish, which calls `done` on the loop's own thread.
  */
-#ifndef FQ_SERVER_CREW_H
-#define FQ_SERVER_CREW_H
+#ifndef FQ_BASE_CREW_H
+#define FQ_BASE_CREW_H
 
 #include "base/status.h"
 
