@@ -215,10 +215,10 @@ static fq_reason judge_hello(const service *s, const peer *p, const fq_hello *he
     uint64_t own = (uint64_t)(p - s->peers);
     for (size_t i = 0; i < hello->n_hosted; i++) {
         uint64_t k = hello->simulation ? hello->hosted[i].client : own;
-        if (hello->simulation) {
-            ; /* of the experiment's own split: the coordinator knows how many */
-        } else if (hello->hosted[i].examples == 0 ||
-                   hello->hosted[i].examples / 2 >= s->experiment->server.limits.max_examples) {
+        /* Of the experiment's own split the coordinator knows the sizes itself. */
+        if (!hello->simulation &&
+            (hello->hosted[i].examples == 0 ||
+             hello->hosted[i].examples / 2 >= s->experiment->server.limits.max_examples)) {
             snprintf(text, capacity,
                      "client %" PRIu64 " says it has %" PRIu32 " examples; 1 to %" PRIu64
                      " are allowed (aggregate.max_examples)",

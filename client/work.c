@@ -1,0 +1,281 @@
+#include "client/work.h"
+
+#include "base/file.h"
+#include "math/gemm.h"
+#include "wire/codec.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct fq_work {
+    fq_work_options options;
+    fq_document    *document;
+    fq_experiment  *experiment;
+    fq_setup        setup; /* partition only of a simulation */
+    uint32_t       *index; /* [n] 0, 1, ...: all of a device's examples */
+    uint64_t        device_client;
+    size_t          bytes;
+    fq_worker     **workers; /* [threads] */
+    float         **states;  /* [threads] of one client, or NULL */
+    size_t          n_state;
+    /* the round at hand */
+    fq_blocks download_blocks;
+    fq_arena  arena;
+    float    *vectors; /* [(1 + n_down) * P] the model as decoded */
+    fq_plan   plan;
+};
+
+/* ---- set-up ---- */
+static fq_status load_settings(fq_work *work, fq_cbytes settings) {
+    char path[PATH_MAX];
+    work->experiment = malloc(sizeof *work->experiment);
+    if (work->experiment == NULL)
+        return fq_fail(FQ_ENOMEM, "no memory for the settings");
+    FQ_TRY(fq_document_parse(&work->document, "the coordinator's settings", settings));
+    FQ_TRY(fq_experiment_load(work->document, work->experiment));
+    fq_home_path(work->options.home, "settings.yaml", path);
+    return fq_file_replace(path, settings, false);
+}
+
+/* A device: its whole training part, normalised as the run says. */
+static fq_status open_own_data(fq_work *work, const fq_welcome *welcome) {
+    fq_data_settings data = *work->options.data;
+    data.normalize = welcome->n_norm == 0 ? FQ_NORMALIZE_NONE : FQ_NORMALIZE_CUSTOM;
+    data.mean.n = data.std.n = welcome->n_norm;
+    for (size_t i = 0; i < welcome->n_norm; i++) {
+        data.mean.v[i] = (double)welcome->mean[i];
+        data.std.v[i] = (double)welcome->std[i];
+    }
+    FQ_TRY(fq_dataset_open(&data, (uint64_t)work->experiment->head.seed, &work->setup.dataset));
+    fq_shape shape = fq_dataset_shape(work->setup.dataset);
+    if (shape.c != welcome->channels || shape.h != welcome->height || shape.w != welcome->width)
+        return fq_fail(FQ_EINVAL,
+                       "data: examples of %zux%zux%zu; the run's are %" PRIu32 "x%" PRIu32
+                       "x%" PRIu32,
+                       (size_t)shape.c, (size_t)shape.h, (size_t)shape.w, welcome->channels,
+                       welcome->height, welcome->width);
+    if (fq_dataset_classes(work->setup.dataset) > welcome->classes)
+        return fq_fail(FQ_EINVAL, "data: %" PRIu32 " classes; the run has %" PRIu32,
+                       fq_dataset_classes(work->setup.dataset), welcome->classes);
+    size_t n = fq_dataset_train_count(work->setup.dataset);
+    work->setup.max_examples = n;
+    work->index = calloc(n == 0 ? 1 : n, sizeof *work->index);
+    if (work->index == NULL)
+        return fq_fail(FQ_ENOMEM, "no memory for %zu examples", n);
+    for (size_t i = 0; i < n; i++)
+        work->index[i] = (uint32_t)i;
+    return fq_setup_model(work->experiment, shape, welcome->classes, &work->setup.model);
+}
+
+static fq_status open_data(fq_work *work, const fq_welcome *welcome) {
+    if (!work->options.simulation)
+        return open_own_data(work, welcome);
+    if (work->options.data->path[0] != '\0')
+        memcpy(work->experiment->data.path, work->options.data->path,
+               sizeof work->experiment->data.path);
+    FQ_TRY(fq_setup_create(work->experiment, &work->setup));
+    uint64_t clients = fq_partition_clients(work->setup.partition), largest = 0;
+    if (work->options.first + work->options.n > clients)
+        return fq_fail(FQ_EINVAL,
+                       "--simulate-clients: %" PRIu64 "-%" PRIu64
+                       "; the run has clients 0 to %" PRIu64,
+                       work->options.first, work->options.first + work->options.n - 1, clients - 1);
+    for (uint64_t k = 0; k < work->options.n; k++) {
+        uint64_t own = fq_work_examples(work, work->options.first + k);
+        largest = own > largest ? own : largest;
+    }
+    work->setup.max_examples = (size_t)largest;
+    return FQ_OK;
+}
+
+static fq_status make_workers(fq_work *work) {
+    const fq_recipe *recipe = &work->experiment->recipe;
+    size_t           n = work->options.threads, one, size = fq_model_size(work->setup.model);
+    FQ_TRY(fq_worker_bytes(work->setup.model, recipe, work->setup.max_examples, &one));
+    work->n_state = fq_client_state_vectors(recipe) * size;
+    work->bytes = n * (one + work->n_state * sizeof(float)) +
+                  (1 + recipe->algorithm->n_down) * size * sizeof(float);
+    if (work->options.max_bytes > 0 && work->bytes > work->options.max_bytes)
+        return fq_fail(FQ_ELIMIT,
+                       "a turn needs %.1f MiB on %zu threads; --max-rss allows %.1f MiB (fewer "
+                       "--threads need less)",
+                       (double)work->bytes * 0x1p-20, n, (double)work->options.max_bytes * 0x1p-20);
+    work->workers = calloc(n, sizeof(fq_worker *));
+    work->states = calloc(n, sizeof(float *));
+    if (work->workers == NULL || work->states == NULL)
+        return fq_fail(FQ_ENOMEM, "no memory for %zu workers", n);
+    for (size_t i = 0; i < n; i++) {
+        FQ_TRY(fq_worker_create(&work->workers[i], work->setup.model, recipe,
+                                work->setup.max_examples));
+        if (work->n_state > 0 && (work->states[i] = calloc(work->n_state, sizeof(float))) == NULL)
+            return fq_fail(FQ_ENOMEM, "no memory for a client's state");
+    }
+    return FQ_OK;
+}
+
+/* Room for the largest model that may come: at 32 bits a value. */
+static fq_status make_room_for_model(fq_work *work) {
+    const fq_coding *download = &work->experiment->server.download;
+    size_t           size = fq_model_size(work->setup.model);
+    size_t           vectors = 1 + work->experiment->recipe.algorithm->n_down;
+    FQ_TRY(fq_blocks_of_model(work->setup.model, download->block, &work->download_blocks));
+    size_t most = fq_quantize_arena_bytes(fq_quantizer_find("float32"), 32, true, size,
+                                          work->download_blocks.n);
+    size_t own = fq_quantize_arena_bytes(download->quantizer, download->bits, download->zstd, size,
+                                         work->download_blocks.n);
+    most = own > most ? own : most;
+    FQ_TRY(fq_arena_init(&work->arena, fq_decode_arena_bytes(vectors * most) + most));
+    work->vectors = calloc(vectors * size, sizeof *work->vectors);
+    return work->vectors == NULL
+               ? fq_fail(FQ_ENOMEM, "no memory for a model of %zu values", vectors * size)
+               : FQ_OK;
+}
+
+fq_status fq_work_create(fq_work **out, const fq_work_options *options, const fq_welcome *welcome) {
+    *out = NULL;
+    fq_work *work = calloc(1, sizeof *work);
+    if (work == NULL)
+        return fq_fail(FQ_ENOMEM, "no memory for the work of a run");
+    work->options = *options;
+    work->device_client = welcome->client;
+    *out = work;
+    fq_gemm_start();
+    fq_status status = load_settings(work, welcome->settings);
+    if (status == FQ_OK)
+        status = open_data(work, welcome);
+    if (status == FQ_OK)
+        status = make_workers(work);
+    if (status == FQ_OK)
+        status = make_room_for_model(work);
+    if (status != FQ_OK)
+        fq_work_destroy(out);
+    return status;
+}
+
+void fq_work_destroy(fq_work **slot) {
+    fq_work *work = *slot;
+    if (work == NULL)
+        return;
+    for (size_t i = 0; i < work->options.threads; i++) {
+        if (work->workers != NULL)
+            fq_worker_destroy(&work->workers[i]);
+        if (work->states != NULL)
+            free(work->states[i]);
+    }
+    free(work->workers);
+    free(work->states);
+    free(work->index);
+    free(work->vectors);
+    fq_arena_fini(&work->arena);
+    fq_blocks_free(&work->download_blocks);
+    fq_setup_fini(&work->setup);
+    fq_document_destroy(&work->document);
+    free(work->experiment);
+    free(work);
+    *slot = NULL;
+}
+
+size_t fq_work_bytes(const fq_work *work) {
+    return work->bytes;
+}
+
+const fq_experiment *fq_work_experiment(const fq_work *work) {
+    return work->experiment;
+}
+
+const fq_model *fq_work_model(const fq_work *work) {
+    return work->setup.model;
+}
+
+static fq_shard shard_of(const fq_work *work, uint64_t client) {
+    if (work->options.simulation)
+        return fq_partition_shard(work->setup.partition, client);
+    return (fq_shard){.set = work->setup.dataset,
+                      .client = client,
+                      .index = work->index,
+                      .n = work->setup.max_examples};
+}
+
+uint64_t fq_work_examples(const fq_work *work, uint64_t client) {
+    return shard_of(work, client).n;
+}
+
+fq_status fq_work_count(const fq_data_settings *data, uint64_t *examples) {
+    fq_dataset *set;
+    FQ_TRY(fq_dataset_open(data, 0, &set));
+    *examples = fq_dataset_train_count(set);
+    fq_dataset_close(&set);
+    if (*examples == 0)
+        return fq_fail(FQ_EINVAL, "data: there are no examples to train on");
+    return FQ_OK;
+}
+
+/* ---- a round ---- */
+fq_status fq_work_begin_round(fq_work *work, uint32_t round, fq_cbytes model) {
+    const fq_experiment *e = work->experiment;
+    size_t               size = fq_model_size(work->setup.model);
+    size_t               n_down = e->recipe.algorithm->n_down;
+    uint32_t             found;
+    fq_packed            packed[1 + FQ_MAX_VECTORS];
+    const fq_expected    expected = {.size = size,
+                                     .blocks = work->download_blocks,
+                                     .block = e->server.download.block,
+                                     .n_vectors = n_down,
+                                     .limits = &e->server.limits};
+    fq_arena_reset(&work->arena);
+    FQ_TRY(fq_decode_model(model, &expected, &work->arena, &found, packed));
+    if (found != round)
+        return fq_fail(FQ_ESTALE, "a model of round %" PRIu32 " came for round %" PRIu32, found,
+                       round);
+    for (size_t v = 0; v < 1 + n_down; v++)
+        FQ_TRY(fq_dequantize(&packed[v], work->download_blocks, &work->arena,
+                             work->vectors + v * size));
+    work->plan = (fq_plan){.recipe = &e->recipe,
+                           .model = work->setup.model,
+                           .seed = (uint64_t)e->head.seed,
+                           .round = round,
+                           .rate = e->recipe.rate * pow(e->recipe.rate_decay, round),
+                           .w = work->vectors,
+                           .server_vectors = n_down == 0 ? NULL : work->vectors + size};
+    return FQ_OK;
+}
+
+/* Bytes of the update, sealed -> out->sealed, heap memory. */
+static fq_status seal_update(fq_work *work, const fq_update *update, fq_outgoing *out) {
+    fq_buffer plain = {0}, sealed = {0};
+    fq_status status = fq_encode_update(update, work->experiment->recipe.upload.block, &plain);
+    if (status == FQ_OK)
+        status = fq_seal(work->options.keys, work->options.server, &out->binding,
+                         (fq_cbytes){plain.data, plain.size}, &sealed);
+    fq_buffer_fini(&plain);
+    if (status == FQ_OK)
+        out->sealed = (fq_cbytes){sealed.data, sealed.size};
+    else
+        fq_buffer_fini(&sealed);
+    return status;
+}
+
+fq_status fq_work_turn(fq_work *work, size_t thread, const fq_binding *binding, uint8_t model_bits,
+                       fq_outgoing *out) {
+    fq_client client = {.id = binding->client,
+                        .shard = shard_of(work, binding->client),
+                        .state = work->states[thread],
+                        .widths = work->options.widths.n > 0 ? &work->options.widths : NULL};
+    fq_update update;
+    *out = (fq_outgoing){.binding = *binding, .model_bits = model_bits};
+    if (work->n_state > 0)
+        FQ_TRY(fq_state_load(work->options.home, binding, client.state, work->n_state));
+    FQ_TRY(fq_client_turn(work->workers[thread], &work->plan, &client, &update));
+    fq_status status = seal_update(work, &update, out);
+    if (status == FQ_OK && work->n_state > 0) {
+        fq_client_commit(work->workers[thread], &client); /* to memory; the file has to wait */
+        status = fq_state_stage(work->options.home, binding, client.state, work->n_state);
+    }
+    if (status == FQ_OK)
+        status = fq_outbox_put(work->options.home, out);
+    if (status != FQ_OK)
+        fq_outgoing_fini(out);
+    return status;
+}
