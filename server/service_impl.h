@@ -137,7 +137,9 @@ struct service {
     char           closed_text[512];
     bool           saving; /* the job at hand saves a closed round again */
     double         seconds_sum;
-    uint32_t       rounds_done, rounds_taken_up;
+    uint32_t       rounds_done;
+    double         float_accuracy, low_accuracy; /* of the last evaluation; negative: none */
+    int            low_bits;
 
     size_t          max_update_bytes, arriving; /* bytes that grants have been given for */
     struct scratch *scratch;                    /* [workers] */
