@@ -47,6 +47,7 @@ static const fq_example clients_examples[] = {
 };
 
 static const fq_option run_options[] = {
+    {"label", 0, "TEXT", false, "Name of the run in reports over several"},
     {"quiet", 'q', NULL, false, "No log"},
     {"verbose", 'v', NULL, false, "Log every update"},
     {0},

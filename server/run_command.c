@@ -101,7 +101,7 @@ static fq_status open_host(host *h) {
                                 .existing = FQ_EXISTING_RESUME,
                                 .pool = h->pool,
                                 .command = h->command,
-                                .label = "",
+                                .label = fq_cli_text(h->cli, "label", ""),
                                 .hint = "",
                                 .durable = true};
     FQ_TRY(fq_run_open(&h->run, h->experiment, &h->setup, NULL, &run));

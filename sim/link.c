@@ -4,7 +4,7 @@
 
 #include <stdlib.h>
 
-const char *const fq_transport_names[] = {"direct", "loopback", NULL};
+const char *const fq_transport_names[] = {"direct", "loopback", "tcp", NULL};
 
 /* What one thread needs to turn bytes back into messages. */
 typedef struct endpoint {

@@ -11,8 +11,12 @@
 #include "protocol/update.h"
 #include "round/round.h"
 
-typedef enum fq_transport { FQ_TRANSPORT_DIRECT, FQ_TRANSPORT_LOOPBACK } fq_transport;
-extern const char *const fq_transport_names[]; /* "direct", "loopback"; NULL-terminated */
+typedef enum fq_transport {
+    FQ_TRANSPORT_DIRECT,
+    FQ_TRANSPORT_LOOPBACK,
+    FQ_TRANSPORT_TCP, /* no link: processes of their own, sim/federation.h */
+} fq_transport;
+extern const char *const fq_transport_names[]; /* direct loopback tcp; NULL-terminated */
 
 typedef struct fq_link fq_link;
 

@@ -20,8 +20,8 @@ static const fq_option run_options[] = {
     {"resume", 0, NULL, false, "Go on with the run in that folder where it stopped"},
     {"force", 'f', NULL, false, "Replace the run in that folder"},
     {"transport", 't', "NAME", false,
-     "direct, or loopback: every message is made into bytes and read back, as a network would "
-     "carry it. The same result"},
+     "direct; loopback: every message is made into bytes and read back; tcp: a coordinator and a "
+     "client as processes, over encrypted sockets on this machine. The same result"},
     {"csv", 0, "FILE", false, "Also write all figures as CSV"},
     {"quiet", 'q', NULL, false, "No progress"},
     {0},

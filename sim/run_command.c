@@ -1,7 +1,7 @@
 #include "sim/commands.h"
+#include "sim/federation.h"
 #include "sim/output.h"
 #include "sim/settings.h"
-#include "sim/simulation.h"
 
 #include <limits.h>
 #include <stdio.h>
@@ -78,7 +78,9 @@ static fq_status run_all(run_job *job) {
         options.folder = folder;
         options.label = job->sweep.runs[i].label;
         FQ_TRY(fq_experiment_load(job->sweep.runs[i].document, job->experiment));
-        fq_status status = fq_simulate(job->experiment, &options, &job->results[i]);
+        fq_status status = job->transport == FQ_TRANSPORT_TCP
+                               ? fq_federate(job->experiment, &options, &job->results[i])
+                               : fq_simulate(job->experiment, &options, &job->results[i]);
         if (status != FQ_OK) {
             if (job->sweep.n > 1)
                 fq_add_context("%s", folder);
@@ -163,8 +165,8 @@ static fq_status read_transport(const fq_cli *cli, fq_transport *out) {
         if (strcmp(wanted, fq_transport_names[i]) == 0)
             return FQ_OK;
     }
-    return fq_fail(FQ_EINVAL, "--transport: '%s' is unknown; known: %s, %s", wanted,
-                   fq_transport_names[0], fq_transport_names[1]);
+    return fq_fail(FQ_EINVAL, "--transport: '%s' is unknown; known: %s, %s, %s", wanted,
+                   fq_transport_names[0], fq_transport_names[1], fq_transport_names[2]);
 }
 
 static int run(run_job *job) {
