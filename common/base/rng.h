@@ -19,11 +19,12 @@ typedef enum fq_purpose {
     FQ_RNG_DATA,      /* synthetic examples */
     FQ_RNG_BATCHES,   /* order of a client's examples */
     FQ_RNG_DROPOUT,
-    FQ_RNG_BITS,      /* bit-widths drawn in training */
-    FQ_RNG_NOISE,     /* pseudo-quantization noise */
-    FQ_RNG_ROUNDING,  /* stochastic rounding of updates */
-    FQ_RNG_CALIBRATE, /* examples for activation ranges */
-    FQ_RNG_FAULTS,    /* simulated drop-outs */
+    FQ_RNG_BITS,        /* bit-widths drawn in training */
+    FQ_RNG_NOISE,       /* pseudo-quantization noise */
+    FQ_RNG_ROUNDING,    /* stochastic rounding of updates */
+    FQ_RNG_CALIBRATE,   /* examples for activation ranges */
+    FQ_RNG_FAULTS,      /* simulated drop-outs */
+    FQ_RNG_BLOCK_FLOAT, /* rounding of local training in low precision */
 } fq_purpose;
 
 typedef struct fq_rng {

@@ -23,10 +23,11 @@ float fq_block_peak(const float *x, size_t n) {
     return peak;
 }
 
-float fq_block_scale(float peak, uint8_t bits) {
-    float levels = (float)fq_block_levels(bits), scale = peak / levels;
+float fq_block_scale(double peak, uint8_t bits, int32_t levels) {
+    const double top = (double)fq_block_levels(bits);
+    const float  scale = (float)fmin(peak / (double)levels, (double)FLT_MAX / top);
     /* Rounded up, the largest floats would decode to infinity. */
-    return scale * levels <= FLT_MAX ? scale : nextafterf(scale, 0.0f);
+    return (double)scale * top <= (double)FLT_MAX ? scale : nextafterf(scale, 0.0f);
 }
 
 /* A walk over a vector in runs that cross neither the end of a piece nor that of a block. */
@@ -42,11 +43,11 @@ static run next_run(fq_blocks blocks, size_t block, size_t begin, size_t piece_e
 }
 
 void fq_block_encode(const fq_block_coder *coder, const float *x, fq_blocks blocks, uint8_t bits,
-                     fq_rng *rng, unsigned char *body) {
+                     int32_t levels, fq_rng *rng, unsigned char *body) {
     size_t n = fq_blocks_length(blocks);
     for (size_t block = 0, begin = 0; block < blocks.n; begin = blocks.ends[block++]) {
         size_t size = blocks.ends[block] - begin;
-        fq_store_float(size == 0 ? 0.0f : coder->scale(x + begin, size, bits),
+        fq_store_float(size == 0 ? 0.0f : coder->scale(x + begin, size, bits, levels),
                        body + block * sizeof(float));
     }
     unsigned char *stream = body + blocks.n * sizeof(float);
@@ -59,7 +60,7 @@ void fq_block_encode(const fq_block_coder *coder, const float *x, fq_blocks bloc
             fq_rng_fill_uniform(rng, uniform, end - begin);
         for (size_t at = begin; at < end;) {
             run r = next_run(blocks, block, at, end);
-            coder->code(x + at, r.size, fq_load_float(body + r.block * sizeof(float)), bits,
+            coder->code(x + at, r.size, fq_load_float(body + r.block * sizeof(float)), bits, levels,
                         coder->draws ? uniform + (at - begin) : NULL, codes + (at - begin));
             block = r.block;
             at += r.size;
@@ -68,17 +69,19 @@ void fq_block_encode(const fq_block_coder *coder, const float *x, fq_blocks bloc
     }
 }
 
+fq_status fq_block_check_scale(float scale, size_t block, uint8_t bits) {
+    if (!isfinite(scale * (float)fq_block_levels(bits)))
+        return fq_fail(FQ_ENONFINITE, "scale of block %zu is %g: values would not be finite", block,
+                       (double)scale);
+    if (scale < 0.0f)
+        return fq_fail(FQ_EPROTO, "scale of block %zu is %g, must not be negative", block,
+                       (double)scale);
+    return FQ_OK;
+}
+
 static fq_status check_scales(const unsigned char *body, fq_blocks blocks, uint8_t bits) {
-    float levels = (float)fq_block_levels(bits);
-    for (size_t block = 0; block < blocks.n; block++) {
-        float scale = fq_load_float(body + block * sizeof(float));
-        if (!isfinite(scale * levels))
-            return fq_fail(FQ_ENONFINITE, "scale of block %zu is %g: values would not be finite",
-                           block, (double)scale);
-        if (scale < 0.0f)
-            return fq_fail(FQ_EPROTO, "scale of block %zu is %g, must not be negative", block,
-                           (double)scale);
-    }
+    for (size_t block = 0; block < blocks.n; block++)
+        FQ_TRY(fq_block_check_scale(fq_load_float(body + block * sizeof(float)), block, bits));
     return FQ_OK;
 }
 

@@ -35,12 +35,15 @@ static fq_status reserve(fq_arena *arena, size_t bytes, unsigned char **out) {
 }
 
 /* Write the body, and over it its compressed form if that is smaller. */
-static fq_status write_body(fq_packed *packed, bool zstd, const float *x, fq_blocks blocks,
-                            fq_rng *rng, fq_arena *arena) {
+static fq_status write_body(fq_packed *packed, int32_t levels, bool zstd, const float *x,
+                            fq_blocks blocks, fq_rng *rng, fq_arena *arena) {
     size_t         start = fq_arena_mark(arena), n = packed->body_bytes, size = 0;
     unsigned char *body, *smaller;
     FQ_TRY(reserve(arena, n, &body));
-    packed->quantizer->encode(x, blocks, packed->bits, rng, body);
+    if (levels == 0)
+        packed->quantizer->encode(x, blocks, packed->bits, rng, body);
+    else
+        packed->quantizer->encode_levels(x, blocks, packed->bits, levels, rng, body);
     if (zstd) {
         size_t after_body = fq_arena_mark(arena);
         FQ_TRY(reserve(arena, n, &smaller));
@@ -57,12 +60,31 @@ static fq_status write_body(fq_packed *packed, bool zstd, const float *x, fq_blo
     return FQ_OK;
 }
 
+static fq_status check_levels(const fq_quantizer *quantizer, uint8_t bits, int32_t levels) {
+    if (levels == 0)
+        return FQ_OK;
+    if (quantizer->encode_levels == NULL)
+        return fq_fail(FQ_EINVAL, "quantizer %s has no choice of levels", quantizer->name);
+    const int32_t most = fq_block_levels(bits);
+    if (levels < 0 || levels > most)
+        return fq_fail(FQ_EINVAL, "%ld levels of each sign; %u bits have room for 1 to %ld",
+                       (long)levels, (unsigned)bits, (long)most);
+    return FQ_OK;
+}
+
 fq_status fq_quantize(const fq_quantizer *quantizer, uint8_t bits, bool zstd, const float *x,
                       fq_blocks blocks, fq_rng *rng, fq_arena *arena, fq_packed *out) {
+    return fq_quantize_levels(quantizer, bits, 0, zstd, x, blocks, rng, arena, out);
+}
+
+fq_status fq_quantize_levels(const fq_quantizer *quantizer, uint8_t bits, int32_t levels, bool zstd,
+                             const float *x, fq_blocks blocks, fq_rng *rng, fq_arena *arena,
+                             fq_packed *out) {
     size_t n = fq_blocks_length(blocks);
     if (n == 0)
         return fq_fail(FQ_EINVAL, "a vector without values cannot be coded");
     FQ_TRY(check_bits(quantizer, bits, FQ_EINVAL));
+    FQ_TRY(check_levels(quantizer, bits, levels));
     FQ_TRY(check_finite(x, n));
     fq_packed packed = {.quantizer = quantizer,
                         .bits = bits,
@@ -71,7 +93,7 @@ fq_status fq_quantize(const fq_quantizer *quantizer, uint8_t bits, bool zstd, co
     if (packed.body_bytes == 0)
         return fq_fail(FQ_ELIMIT, "%zu values in %zu blocks are too many to code", n, blocks.n);
     size_t    start = fq_arena_mark(arena);
-    fq_status status = write_body(&packed, zstd, x, blocks, rng, arena);
+    fq_status status = write_body(&packed, levels, zstd, x, blocks, rng, arena);
     if (status == FQ_OK)
         *out = packed;
     else

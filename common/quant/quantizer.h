@@ -43,10 +43,14 @@ struct fq_quantizer {
     /* x finite -> body [body_bytes]. Cannot fail. */
     void (*encode)(const float *x, fq_blocks blocks, uint8_t bits, fq_rng *rng,
                    unsigned char *body);
+    /* The same with fewer levels of each sign than the bits have room for: 1 to
+     * 2^(bits - 1) - 1; decoded as ever. NULL: the format has no such choice. */
+    void (*encode_levels)(const float *x, fq_blocks blocks, uint8_t bits, int32_t levels,
+                          fq_rng *rng, unsigned char *body);
     /* Body whose size has been checked -> y. FQ_ENONFINITE if a scale or value is not finite. */
     fq_status (*decode)(const unsigned char *body, fq_blocks blocks, uint8_t bits, float *y);
 };
-/* float32 float16 uniform stochastic */
+/* float32 float16 uniform stochastic qsgd sign topk fedfq */
 extern const fq_quantizer *const fq_quantizers[]; /* NULL-terminated */
 const fq_quantizer              *fq_quantizer_find(const char *name);
 
@@ -55,6 +59,12 @@ const fq_quantizer              *fq_quantizer_find(const char *name);
 FQ_MUST_CHECK fq_status fq_quantize(const fq_quantizer *quantizer, uint8_t bits, bool zstd,
                                     const float *x, fq_blocks blocks, fq_rng *rng, fq_arena *arena,
                                     fq_packed *out);
+/* The same with `levels` of each sign, at most 2^(bits - 1) - 1, for formats with encode_levels; 0:
+ * as many as there are. */
+FQ_MUST_CHECK fq_status fq_quantize_levels(const fq_quantizer *quantizer, uint8_t bits,
+                                           int32_t levels, bool zstd, const float *x,
+                                           fq_blocks blocks, fq_rng *rng, fq_arena *arena,
+                                           fq_packed *out);
 /* Check every size against blocks, unpack, decode to y [n]. FQ_EPROTO for what does not add up.
  * Scratch from `arena`, freed again. */
 FQ_MUST_CHECK fq_status fq_dequantize(const fq_packed *packed, fq_blocks blocks, fq_arena *arena,

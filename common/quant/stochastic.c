@@ -4,36 +4,40 @@
  * Alistarh et al. 2017, arXiv 1610.02132, section 3.1. */
 #include "quant/quantizer_impl.h"
 
-#include <math.h>
-
-static float scale_of(const float *x, size_t n, uint8_t bits) {
-    return fq_block_scale(fq_block_peak(x, n), bits);
+static float scale_of(const float *x, size_t n, uint8_t bits, int32_t levels) {
+    return fq_block_scale((double)fq_block_peak(x, n), bits, levels);
 }
 
-/* v = x / scale, c = floor(v) + [u < v - floor(v)] + L; one bit: c = [u < (1 + v) / 2] */
-static void code(const float *x, size_t n, float scale, uint8_t bits, const float *u,
-                 uint8_t *codes) {
-    int32_t levels = fq_block_levels(bits);
-    float   bound = (float)levels, divisor = scale > 0.0f ? scale : 1.0f;
+/* v = x / scale, c = floor(v) + [u < v - floor(v)] + L */
+void fq_stochastic_code(const float *x, size_t n, float scale, uint8_t bits, int32_t levels,
+                        const float *u, uint8_t *codes) {
+    const int32_t middle = fq_block_levels(bits);
+    const float   bound = (float)levels, divisor = scale > 0.0f ? scale : 1.0f;
     for (size_t i = 0; i < n; i++) {
         float v = x[i] / divisor;
-        if (bits == 1) {
-            codes[i] = u[i] < 0.5f + 0.5f * v;
-            continue;
-        }
         v = v < bound ? v : bound;
         v = v > -bound ? v : -bound;
-        int32_t down = (int32_t)v; /* towards zero, so one more step for negative fractions */
-        down -= v < (float)down;
-        codes[i] = (uint8_t)(down + (u[i] < v - (float)down) + levels);
+        codes[i] = (uint8_t)(fq_round_at_random(v, u[i]) + middle);
     }
+}
+
+/* One bit: c = [u < (1 + v) / 2] */
+static void code(const float *x, size_t n, float scale, uint8_t bits, int32_t levels,
+                 const float *u, uint8_t *codes) {
+    if (bits > 1) {
+        fq_stochastic_code(x, n, scale, bits, levels, u, codes);
+        return;
+    }
+    const float divisor = scale > 0.0f ? scale : 1.0f;
+    for (size_t i = 0; i < n; i++)
+        codes[i] = u[i] < 0.5f + 0.5f * (x[i] / divisor);
 }
 
 static const fq_block_coder coder = {.scale = scale_of, .code = code, .draws = true};
 
 static void encode(const float *x, fq_blocks blocks, uint8_t bits, fq_rng *rng,
                    unsigned char *body) {
-    fq_block_encode(&coder, x, blocks, bits, rng, body);
+    fq_block_encode(&coder, x, blocks, bits, fq_block_levels(bits), rng, body);
 }
 
 const fq_quantizer fq_quantizer_stochastic = {

@@ -62,12 +62,17 @@ struct fq_robustness {
      * takes the gradient of learned activation steps. NULL: none. */
     bool (*site_hook)(const fq_bound *bound, const fq_step *step, float *w, float *g,
                       fq_site_hook *out);
+    /* Change the latent weights w [P] when the client has received them, and after each local step:
+     * step->step local steps have been taken. NULL: no. */
+    void (*after_step)(const fq_bound *bound, const fq_step *step, float *w);
     /* Add the gradient of the penalty to g, return its value. NULL: none. */
     double (*penalty)(const fq_bound *bound, const float *w, float *g);
 };
 
-extern const fq_robustness *const fq_robustnesses[]; /* NULL-terminated: kure apqn qat mqat */
-const fq_robustness              *fq_robustness_find(const char *name);
+extern const fq_robustness
+    *const fq_robustnesses[]; /* NULL-terminated: kure apqn qat mqat block_float
+                               * */
+const fq_robustness *fq_robustness_find(const char *name);
 
 /* ---- which tensors, at which width (docs/methods.md, "Layer policies") ---- */
 typedef enum fq_layer_policy {

@@ -194,6 +194,13 @@ static double local_step(fq_worker *worker, const fq_plan *plan, const fq_algo_c
     return loss;
 }
 
+/* What the methods make of the latent weights after step->step local steps. */
+static void after_steps(fq_worker *worker, const fq_step *step) {
+    for (size_t m = 0; m < worker->recipe->n_methods; m++)
+        if (worker->bound[m].method->after_step != NULL)
+            worker->bound[m].method->after_step(&worker->bound[m], step, worker->w);
+}
+
 /* All local steps; *n_steps and *mean_loss over the examples seen. */
 static fq_status train(fq_worker *worker, const fq_plan *plan, const fq_client *client,
                        const fq_algo_client *algo, uint32_t *n_steps, double *mean_loss) {
@@ -212,17 +219,20 @@ static fq_status train(fq_worker *worker, const fq_plan *plan, const fq_client *
                     .capability = client->widths != NULL
                                       ? client->widths
                                       : fq_recipe_capability(recipe, client->id)};
-    for (; step.step < total; step.step++) {
+    after_steps(worker, &step);
+    while (step.step < total) {
         size_t          size;
         const uint32_t *order = fq_batches_next(&batches, &size);
         fq_shard_gather(&client->shard, order, size, fq_lanes(size),
                         fq_workspace_input(worker->workspace), worker->labels);
         loss += local_step(worker, plan, algo, &step, size);
         seen += size;
+        step.step++;
+        after_steps(worker, &step);
         if (!isfinite(loss))
             return fq_fail(FQ_ENONFINITE,
                            "client %llu: the loss is not finite after %u local steps",
-                           (unsigned long long)client->id, (unsigned)(step.step + 1));
+                           (unsigned long long)client->id, (unsigned)step.step);
     }
     *n_steps = (uint32_t)total;
     *mean_loss = loss / (double)seen;

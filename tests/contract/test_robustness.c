@@ -76,8 +76,9 @@ static void test_rows(void) {
     for (size_t i = 0; fq_robustnesses[i] != NULL; i++) {
         const fq_robustness *row = fq_robustnesses[i];
         CU_ASSERT_PTR_EQUAL(fq_robustness_find(row->name), row);
-        CU_ASSERT_TRUE(strlen(row->summary) > 0 && strstr(row->source, "arXiv") != NULL);
-        CU_ASSERT_TRUE(row->view_weights != NULL || row->penalty != NULL);
+        CU_ASSERT_TRUE(strlen(row->summary) > 0 && strstr(row->source, " 20") != NULL);
+        CU_ASSERT_TRUE(row->view_weights != NULL || row->penalty != NULL ||
+                       row->after_step != NULL);
         CU_ASSERT_TRUE(!row->changes_weights || row->view_weights != NULL);
         rig r;
         begin(&r, row);

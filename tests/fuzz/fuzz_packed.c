@@ -11,6 +11,10 @@
 
 enum { HEADER = 6, MAX_VALUES = 2048 };
 
+static bool is(const fq_packed *packed, const char *name) {
+    return strcmp(packed->quantizer->name, name) == 0;
+}
+
 static size_t cut_blocks(size_t n, size_t block, size_t *ends) {
     size_t count = 0;
     for (size_t end = 0; end < n;) {
@@ -20,8 +24,8 @@ static size_t cut_blocks(size_t n, size_t block, size_t *ends) {
     return count;
 }
 
-/* Decoded values are coded again: the float formats give the same values, the others come within a
- * step. */
+/* Decoded values are coded again: the float formats and kept values are the same, the others come
+ * within a step, of a norm or of a peak. */
 static void check_round_trip(const fq_packed *packed, fq_blocks blocks, fq_arena *arena,
                              const float *x) {
     static float y[MAX_VALUES];
@@ -36,14 +40,21 @@ static void check_round_trip(const fq_packed *packed, fq_blocks blocks, fq_arena
         FUZZ_CHECK(memcmp(x, y, packed->n * sizeof *x) == 0);
         return;
     }
+    const bool kept = is(packed, "topk"), budget = is(packed, "fedfq"), norm = is(packed, "qsgd");
     for (size_t block = 0, i = 0; block < blocks.n; block++) {
         size_t begin = i;
-        double peak = 0.0;
-        for (; i < blocks.ends[block]; i++)
+        double peak = 0.0, squares = 0.0;
+        for (; i < blocks.ends[block]; i++) {
             peak = fmax(peak, fabs((double)x[i]));
+            squares += (double)x[i] * (double)x[i];
+        }
         double levels = packed->bits == 1 ? 0.5 : (double)((1 << (packed->bits - 1)) - 1);
+        if (kept)
+            peak = 0.0;
+        if (budget)
+            levels = 1.0; /* of a block without bits all is lost */
         /* The smallest floats have no finer scale. */
-        double step = peak / levels * (1.0 + 1e-5) + 128.0 * 0x1p-149;
+        double step = (norm ? sqrt(squares) : peak) / levels * (1.0 + 1e-5) + 128.0 * 0x1p-149;
         for (size_t j = begin; j < i; j++)
             FUZZ_CHECK(fabs((double)x[j] - (double)y[j]) <= step);
     }
