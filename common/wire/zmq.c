@@ -79,6 +79,17 @@ bool fq_route_equal(const fq_route *a, const fq_route *b) {
 }
 
 /* ---- what both sides do ---- */
+/* The first frame of a message is where a full queue shows. A socket may not have heard yet that
+ * there is room again: it looks at most once a millisecond on its own, and at once when asked for
+ * events. */
+static bool send_first(zmq_msg_t *frame, void *socket) {
+    int    events;
+    size_t size = sizeof events;
+    return zmq_msg_send(frame, socket, ZMQ_SNDMORE | ZMQ_DONTWAIT) >= 0 ||
+           (zmq_errno() == EAGAIN && zmq_getsockopt(socket, ZMQ_EVENTS, &events, &size) == 0 &&
+            zmq_msg_send(frame, socket, ZMQ_SNDMORE | ZMQ_DONTWAIT) >= 0);
+}
+
 /* Head and body, neither waiting; all or nothing: ZeroMQ refuses a message at its first frame or
  * takes it whole, and the memory for all frames is there before the first is sent. Takes over
  * `body`. */
@@ -98,10 +109,12 @@ static fq_status send_message(void *socket, const fq_route *route, fq_cbytes hea
         memcpy(zmq_msg_data(&frames[0]), route->bytes, route->size);
     if (head.size > 0)
         memcpy(zmq_msg_data(&frames[1]), head.data, head.size);
-    const int more = ZMQ_SNDMORE | ZMQ_DONTWAIT;
-    sent = (route == NULL || zmq_msg_send(&frames[0], socket, more) >= 0) &&
-           zmq_msg_send(&frames[1], socket, more) >= 0 &&
-           zmq_msg_send(body, socket, ZMQ_DONTWAIT) >= 0;
+    if (route == NULL)
+        sent = send_first(&frames[1], socket);
+    else
+        sent = send_first(&frames[0], socket) &&
+               zmq_msg_send(&frames[1], socket, ZMQ_SNDMORE | ZMQ_DONTWAIT) >= 0;
+    sent = sent && zmq_msg_send(body, socket, ZMQ_DONTWAIT) >= 0;
     int reason = zmq_errno();
     zmq_msg_close(&frames[0]);
     zmq_msg_close(&frames[1]);
