@@ -16,7 +16,7 @@ typedef struct service service;
 typedef struct peer {
     fq_roster_entry entry;
     fq_route        route;
-    int             connection;
+    fq_connection   connection;
     bool            joined, away; /* said hello; not heard of for three heartbeats */
     fq_session      session;
     int64_t         heard_ms, banned_until_ms;

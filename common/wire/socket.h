@@ -30,12 +30,16 @@ typedef struct fq_route {
 } fq_route;
 bool fq_route_equal(const fq_route *a, const fq_route *b);
 
+/* What fq_listener_drop takes; of one TCP connection, never of a later one. */
+typedef uint64_t fq_connection;
+#define FQ_NO_CONNECTION 0
+
 /* What has come in; valid until the next receive. */
 typedef struct fq_arrival {
     fq_route      route;  /* listener only, like the next three */
     fq_public_key sender; /* proven by the handshake, whatever the message says */
     char          address[FQ_ADDRESS_BYTES]; /* of the peer, for people */
-    int           connection;                /* for fq_listener_drop */
+    fq_connection connection;                /* FQ_NO_CONNECTION: it has ended already */
     fq_cbytes     head, body;
 } fq_arrival;
 
@@ -58,7 +62,7 @@ void                    fq_listener_destroy(fq_listener **listener);
 const char             *fq_listener_endpoint(const fq_listener *listener); /* with the real port */
 
 /* Wait until a message is there, `fd` (or -1) is readable, or the time is over; answers questions
- * of admission meanwhile. Interrupted by a signal: FQ_OK, with neither. */
+ * of admission meanwhile. Interrupted by a signal or a question: FQ_OK, with neither. */
 FQ_MUST_CHECK fq_status fq_listener_wait(fq_listener *listener, int64_t timeout_ms, int fd,
                                          bool *message_ready, bool *fd_ready);
 /* FQ_ETIMEOUT: none is there. Messages of more or fewer than two frames are counted and skipped. */
@@ -67,8 +71,9 @@ FQ_MUST_CHECK fq_status fq_listener_receive(fq_listener *listener, fq_arrival *o
  * is gone. */
 FQ_MUST_CHECK fq_status fq_listener_send(fq_listener *listener, const fq_route *route,
                                          fq_cbytes head, fq_shared *body);
-/* Close the connection that an arrival came by. Queued messages are lost. */
-void     fq_listener_drop(fq_listener *listener, int connection);
+/* Close the connection that an arrival came by, if it is still there. Messages on their way to it
+ * are lost; those that have arrived are still received. */
+void     fq_listener_drop(fq_listener *listener, fq_connection connection);
 uint64_t fq_listener_skipped(const fq_listener *listener);
 
 /* ---- client ---- */
@@ -83,15 +88,16 @@ typedef enum fq_dialer_state {
 typedef struct fq_dialer_options {
     const char          *endpoint; /* tcp://HOST:PORT */
     const fq_public_key *server;
-    const fq_keypair    *keys;
-    int64_t              retry_ms, retry_max_ms; /* first and longest pause between attempts */
+    const fq_keypair    *keys;                   /* must live as long as the dialer */
+    int64_t              retry_ms, retry_max_ms; /* > 0: first and longest pause between attempts */
     size_t               max_frame_bytes;
     int                  queue;
 } fq_dialer_options;
 
 FQ_MUST_CHECK fq_status fq_dialer_create(fq_dialer **out, const fq_dialer_options *options);
 void                    fq_dialer_destroy(fq_dialer **dialer); /* gives queued messages a second */
-/* As the listener's. Also returns early when the state changes. */
+/* As the listener's. Also returns early when the state changes. Attempts are made from within it.
+ */
 FQ_MUST_CHECK fq_status fq_dialer_wait(fq_dialer *dialer, int64_t timeout_ms, int fd,
                                        bool *message_ready, bool *fd_ready);
 FQ_MUST_CHECK fq_status fq_dialer_receive(fq_dialer *dialer, fq_arrival *out);

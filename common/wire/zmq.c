@@ -1,9 +1,10 @@
+#include "base/clock.h"
+#include "base/file.h"
+#include "wire/seal.h"
 #include "wire/socket.h"
 
-#include <arpa/inet.h>
-#include <assert.h>
 #include <errno.h>
-#include <netinet/in.h>
+#include <netdb.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,8 +16,11 @@ enum {
     HANDSHAKE_MS = 10000,
     HEARTBEAT_MS = 15000, /* of the connection itself: finds peers that vanished */
     HEARTBEAT_LIMIT_MS = 45000,
-    USER_ID_BYTES = FQ_KEY_TEXT,
+    CURVE_OVERHEAD = 33, /* of an encrypted frame: name, nonce, flags, tag (RFC 26) */
+    ATTEMPT_LIMIT_MS = 2 * HANDSHAKE_MS + 1000, /* connecting, shaking hands, and some */
+    LAST_WORDS_MS = 1000,
 };
+static const int64_t NEVER = INT64_MAX;
 
 static fq_status zmq_fail(const char *what, const char *endpoint) {
     return fq_fail(FQ_EIO, "%s %s: %s", what, endpoint, zmq_strerror(zmq_errno()));
@@ -75,45 +79,68 @@ bool fq_route_equal(const fq_route *a, const fq_route *b) {
 }
 
 /* ---- what both sides do ---- */
-/* Head and body, neither waiting; all or nothing. */
+/* The first frame of a message is where a full queue shows. A socket may not have heard yet that
+ * there is room again: it looks at most once a millisecond on its own, and at once when asked for
+ * events. */
+static bool send_first(zmq_msg_t *frame, void *socket) {
+    int    events;
+    size_t size = sizeof events;
+    return zmq_msg_send(frame, socket, ZMQ_SNDMORE | ZMQ_DONTWAIT) >= 0 ||
+           (zmq_errno() == EAGAIN && zmq_getsockopt(socket, ZMQ_EVENTS, &events, &size) == 0 &&
+            zmq_msg_send(frame, socket, ZMQ_SNDMORE | ZMQ_DONTWAIT) >= 0);
+}
+
+/* Head and body, neither waiting; all or nothing: ZeroMQ refuses a message at its first frame or
+ * takes it whole, and the memory for all frames is there before the first is sent. Takes over
+ * `body`. */
 static fq_status send_message(void *socket, const fq_route *route, fq_cbytes head,
                               zmq_msg_t *body) {
-    bool refused = route != NULL &&
-                   zmq_send(socket, route->bytes, route->size, ZMQ_SNDMORE | ZMQ_DONTWAIT) < 0;
-    if (!refused && zmq_send(socket, head.data, head.size, ZMQ_SNDMORE | ZMQ_DONTWAIT) < 0)
-        refused = true;
-    if (!refused && zmq_msg_send(body, socket, ZMQ_DONTWAIT) >= 0)
-        return FQ_OK;
+    zmq_msg_t frames[2];
+    bool      sent = zmq_msg_init_size(&frames[0], route == NULL ? 0 : route->size) == 0;
+    if (sent && zmq_msg_init_size(&frames[1], head.size) != 0) {
+        zmq_msg_close(&frames[0]);
+        sent = false;
+    }
+    if (!sent) {
+        zmq_msg_close(body);
+        return fq_fail(FQ_ENOMEM, "no memory to send %zu bytes", head.size);
+    }
+    if (route != NULL)
+        memcpy(zmq_msg_data(&frames[0]), route->bytes, route->size);
+    if (head.size > 0)
+        memcpy(zmq_msg_data(&frames[1]), head.data, head.size);
+    if (route == NULL)
+        sent = send_first(&frames[1], socket);
+    else
+        sent = send_first(&frames[0], socket) &&
+               zmq_msg_send(&frames[1], socket, ZMQ_SNDMORE | ZMQ_DONTWAIT) >= 0;
+    sent = sent && zmq_msg_send(body, socket, ZMQ_DONTWAIT) >= 0;
     int reason = zmq_errno();
+    zmq_msg_close(&frames[0]);
+    zmq_msg_close(&frames[1]);
     zmq_msg_close(body);
+    if (sent)
+        return FQ_OK;
     if (reason == EAGAIN || reason == EHOSTUNREACH)
         return fq_fail(FQ_ETIMEOUT, "the peer takes no more");
     return fq_fail(FQ_EIO, "cannot send: %s", zmq_strerror(reason));
 }
 
-/* The frames of one message: as many as there are, those past `most` thrown away. FQ_ETIMEOUT: no
- * message. */
+/* The frames of one message, in place of what `frames` holds; *n counts them all, those past `most`
+ * are thrown away. FQ_ETIMEOUT: no message. */
 static fq_status receive_frames(void *socket, zmq_msg_t *frames, size_t most, size_t *n) {
-    int more = 1;
-    *n = 0;
-    while (more) {
-        zmq_msg_t extra, *frame = *n < most ? &frames[*n] : &extra;
-        if (frame == &extra)
-            zmq_msg_init(frame);
-        else {
-            zmq_msg_close(frame);
-            zmq_msg_init(frame);
-        }
+    zmq_msg_t extra;
+    int       more = 1;
+    zmq_msg_init(&extra);
+    for (*n = 0; more; ++*n) {
+        zmq_msg_t *frame = *n < most ? &frames[*n] : &extra;
         if (zmq_msg_recv(frame, socket, ZMQ_DONTWAIT) < 0) {
-            if (frame == &extra)
-                zmq_msg_close(frame);
+            zmq_msg_close(&extra);
             return fq_fail(FQ_ETIMEOUT, "no message");
         }
         more = zmq_msg_more(frame);
-        ++*n;
-        if (frame == &extra)
-            zmq_msg_close(frame);
     }
+    zmq_msg_close(&extra);
     return FQ_OK;
 }
 
@@ -122,7 +149,7 @@ static fq_cbytes bytes_of(zmq_msg_t *frame) {
 }
 
 static bool set_common(void *socket, const fq_keypair *keys, size_t max_frame_bytes, int queue) {
-    int64_t most = (int64_t)max_frame_bytes;
+    int64_t most = (int64_t)max_frame_bytes + CURVE_OVERHEAD;
     return zmq_setsockopt(socket, ZMQ_CURVE_SECRETKEY, fq_keypair_secret(keys), FQ_KEY_BYTES) ==
                0 &&
            zmq_setsockopt(socket, ZMQ_CURVE_PUBLICKEY, fq_keypair_public(keys)->bytes,
@@ -178,9 +205,6 @@ fq_status fq_listener_create(fq_listener **out, const fq_listener_options *optio
             set_int(listener->socket, ZMQ_ROUTER_MANDATORY, 1) &&
             set_int(listener->socket, ZMQ_BACKLOG, 1024) &&
             set_int(listener->socket, ZMQ_LINGER, 0);
-#ifdef ZMQ_ZAP_ENFORCE_DOMAIN
-    ready = ready && set_int(listener->socket, ZMQ_ZAP_ENFORCE_DOMAIN, 1);
-#endif
     size_t    length = sizeof listener->endpoint;
     fq_status status = FQ_OK;
     if (!ready)
@@ -218,6 +242,14 @@ uint64_t fq_listener_skipped(const fq_listener *listener) {
     return listener->skipped;
 }
 
+/* An IPv4 address as people write it: our sockets speak IPv6 and see it as ::ffff:192.0.2.1. */
+static const char *plain_address(const char *address) {
+    static const char mapped[] = "::ffff:";
+    size_t            length = sizeof mapped - 1;
+    bool is = strncmp(address, mapped, length) == 0 && strchr(address + length, '.') != NULL;
+    return is ? address + length : address;
+}
+
 /* One question of the ZeroMQ Authentication Protocol (RFC 27): version, request, domain, address,
  * identity, mechanism, key. */
 static void answer_zap(fq_listener *listener) {
@@ -230,14 +262,15 @@ static void answer_zap(fq_listener *listener) {
         fq_cbytes     mechanism = n > MECHANISM ? bytes_of(&frames[MECHANISM]) : (fq_cbytes){0};
         fq_cbytes     key = n == FRAMES ? bytes_of(&frames[KEY]) : (fq_cbytes){0};
         fq_public_key public_key;
-        char          user[USER_ID_BYTES] = "", address[FQ_ADDRESS_BYTES];
+        char          user[FQ_KEY_TEXT] = "", address[FQ_ADDRESS_BYTES];
         bool          admitted = false;
         if (n == FRAMES && key.size == FQ_KEY_BYTES && mechanism.size == 5 &&
             memcmp(mechanism.data, "CURVE", 5) == 0) {
             memcpy(public_key.bytes, key.data, FQ_KEY_BYTES);
             fq_cbytes from = bytes_of(&frames[ADDRESS]);
             snprintf(address, sizeof address, "%.*s", (int)from.size, (const char *)from.data);
-            admitted = listener->admit(listener->admit_context, &public_key, address);
+            admitted =
+                listener->admit(listener->admit_context, &public_key, plain_address(address));
             fq_public_key_text(&public_key, user);
         }
         const char *code = admitted ? "200" : "400";
@@ -270,26 +303,42 @@ fq_status fq_listener_wait(fq_listener *listener, int64_t timeout_ms, int fd, bo
     return FQ_OK;
 }
 
-/* A peer as address:port, read off its connection; "" if that is gone. */
-static void name_of_connection(int connection, char out[FQ_ADDRESS_BYTES]) {
+/* A peer as address:port, read off its descriptor; "" if nobody is connected there. `host` gets the
+ * address alone. */
+static void name_of_descriptor(int descriptor, char out[FQ_ADDRESS_BYTES],
+                               char host[FQ_ADDRESS_BYTES]) {
     struct sockaddr_storage from;
     socklen_t               length = sizeof from;
-    char                    text[INET6_ADDRSTRLEN];
-    out[0] = '\0';
-    if (getpeername(connection, (struct sockaddr *)&from, &length) != 0)
+    char                    port[8];
+    struct sockaddr        *peer = (struct sockaddr *)&from;
+    out[0] = host[0] = '\0';
+    if (getpeername(descriptor, peer, &length) != 0 ||
+        (from.ss_family != AF_INET && from.ss_family != AF_INET6) ||
+        getnameinfo(peer, length, host, FQ_ADDRESS_BYTES, port, sizeof port,
+                    NI_NUMERICHOST | NI_NUMERICSERV) != 0)
         return;
-    const struct sockaddr_in  *four = (const struct sockaddr_in *)&from;
-    const struct sockaddr_in6 *six = (const struct sockaddr_in6 *)&from;
-    bool                       is_six = from.ss_family == AF_INET6;
-    if (!is_six && from.ss_family != AF_INET)
-        return;
-    inet_ntop(from.ss_family,
-              is_six ? (const void *)&six->sin6_addr : (const void *)&four->sin_addr, text,
-              sizeof text);
-    const char *plain =
-        strncmp(text, "::ffff:", 7) == 0 ? text + 7 : text; /* IPv4 on an IPv6 socket */
-    snprintf(out, FQ_ADDRESS_BYTES, plain == text && is_six ? "[%s]:%u" : "%s:%u", plain,
-             (unsigned)ntohs(is_six ? six->sin6_port : four->sin_port));
+    const char *plain = plain_address(host);
+    snprintf(out, FQ_ADDRESS_BYTES, strchr(plain, ':') != NULL ? "[%.54s]:%s" : "%.56s:%s", plain,
+             port);
+}
+
+/* A connection is its descriptor together with a hash of who is at its other end: descriptors are
+ * used again, and an innocent peer may have got this one since. */
+static fq_connection connection_of(int descriptor, const char *name) {
+    uint32_t who = fq_crc32((fq_cbytes){(const unsigned char *)name, strlen(name)});
+    return name[0] == '\0' ? FQ_NO_CONNECTION : (uint64_t)who << 32 | (uint32_t)descriptor;
+}
+
+/* Where `frame` came from. Its connection may be gone, and another one have its descriptor. */
+static void fill_in_origin(zmq_msg_t *frame, fq_arrival *out) {
+    const char *address = zmq_msg_gets(frame, "Peer-Address");
+    int         descriptor = zmq_msg_get(frame, ZMQ_SRCFD);
+    char        host[FQ_ADDRESS_BYTES];
+    name_of_descriptor(descriptor, out->address, host);
+    if (address != NULL && strcmp(host, address) != 0)
+        snprintf(out->address, sizeof out->address, "%s", plain_address(address));
+    else
+        out->connection = connection_of(descriptor, out->address);
 }
 
 fq_status fq_listener_receive(fq_listener *listener, fq_arrival *out) {
@@ -311,15 +360,14 @@ fq_status fq_listener_receive(fq_listener *listener, fq_arrival *out) {
         }
         memcpy(out->route.bytes, route.data, route.size);
         out->route.size = (uint8_t)route.size;
-        out->connection = zmq_msg_get(&listener->frames[1], ZMQ_SRCFD);
-        name_of_connection(out->connection, out->address);
+        fill_in_origin(&listener->frames[1], out);
         return FQ_OK;
     }
 }
 
 fq_status fq_listener_send(fq_listener *listener, const fq_route *route, fq_cbytes head,
                            fq_shared *body) {
-    zmq_msg_t message;
+    zmq_msg_t message; /* on failure, too, ZeroMQ gives back the reference that it got */
     if (body == NULL)
         zmq_msg_init(&message);
     else if (zmq_msg_init_data(&message, body->data, body->size, release_sent,
@@ -330,52 +378,100 @@ fq_status fq_listener_send(fq_listener *listener, const fq_route *route, fq_cbyt
     return send_message(listener->socket, route, head, &message);
 }
 
-void fq_listener_drop(fq_listener *listener, int connection) {
-    char address[FQ_ADDRESS_BYTES];
+void fq_listener_drop(fq_listener *listener, fq_connection connection) {
+    char name[FQ_ADDRESS_BYTES], host[FQ_ADDRESS_BYTES];
+    int  descriptor = (int)(uint32_t)connection;
     (void)listener;
-    name_of_connection(connection, address); /* only ever a connected peer's, never a file */
-    if (address[0] != '\0')
-        shutdown(connection, SHUT_RDWR);
+    if (connection == FQ_NO_CONNECTION)
+        return;
+    name_of_descriptor(descriptor, name, host);
+    if (connection_of(descriptor, name) == connection)
+        shutdown(descriptor, SHUT_RDWR); /* ZeroMQ sees the end, and closes it */
 }
 
 /* ---- client ---- */
+/* One socket for each attempt. ZeroMQ's own reconnecting gives up silently after a refused or
+ * broken handshake, and starts its pauses anew whenever the other end accepts the connection. */
 struct fq_dialer {
-    void           *context, *socket, *monitor;
-    zmq_msg_t       frames[2];
-    fq_dialer_state state;
-    uint64_t        connections;
+    void             *context, *socket, *monitor;
+    zmq_msg_t         frames[2];
+    fq_dialer_state   state;
+    uint64_t          connections, attempts;
+    char              endpoint[256];
+    fq_public_key     server;
+    const fq_keypair *keys;
+    size_t            max_frame_bytes;
+    int               queue;
+    int64_t           retry_ms, retry_max_ms, pause_ms;
+    /* When this attempt has failed; once it has, when to make the next one. */
+    int64_t due_ms, connected_ms;
+    bool    over; /* this attempt has ended */
 };
 
+static int64_t now_ms(void) {
+    return (int64_t)(fq_now() * 1e3);
+}
+
+static void hang_up(fq_dialer *dialer) {
+    if (dialer->socket != NULL) {
+        zmq_socket_monitor(dialer->socket, NULL, 0);
+        zmq_close(dialer->socket);
+    }
+    if (dialer->monitor != NULL)
+        zmq_close(dialer->monitor);
+    dialer->socket = dialer->monitor = NULL;
+}
+
+static fq_status dial(fq_dialer *dialer) {
+    const int events = ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL |
+                       ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH |
+                       ZMQ_EVENT_CLOSED | ZMQ_EVENT_DISCONNECTED;
+    char monitor[48];
+    snprintf(monitor, sizeof monitor, "inproc://events-%llu",
+             (unsigned long long)dialer->attempts++);
+    bool ready =
+        (dialer->socket = zmq_socket(dialer->context, ZMQ_DEALER)) != NULL &&
+        set_common(dialer->socket, dialer->keys, dialer->max_frame_bytes, dialer->queue) &&
+        zmq_setsockopt(dialer->socket, ZMQ_CURVE_SERVERKEY, dialer->server.bytes, FQ_KEY_BYTES) ==
+            0 &&
+        set_int(dialer->socket, ZMQ_RECONNECT_IVL, -1) &&
+        set_int(dialer->socket, ZMQ_CONNECT_TIMEOUT, HANDSHAKE_MS) &&
+        set_int(dialer->socket, ZMQ_IMMEDIATE, 1) && set_int(dialer->socket, ZMQ_LINGER, 0) &&
+        zmq_socket_monitor(dialer->socket, monitor, events) == 0 &&
+        (dialer->monitor = zmq_socket(dialer->context, ZMQ_PAIR)) != NULL &&
+        set_int(dialer->monitor, ZMQ_LINGER, 0) && zmq_connect(dialer->monitor, monitor) == 0;
+    if (!ready)
+        return zmq_fail("cannot set up a socket for", dialer->endpoint);
+    if (zmq_connect(dialer->socket, dialer->endpoint) != 0)
+        return zmq_fail("cannot dial", dialer->endpoint);
+    dialer->over = false;
+    dialer->due_ms = now_ms() + ATTEMPT_LIMIT_MS;
+    return FQ_OK;
+}
+
 fq_status fq_dialer_create(fq_dialer **out, const fq_dialer_options *options) {
-    static const char monitor[] = "inproc://events";
-    const int         events =
-        ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH | ZMQ_EVENT_DISCONNECTED;
     *out = NULL;
     fq_dialer *dialer = calloc(1, sizeof *dialer);
     if (dialer == NULL)
         return fq_fail(FQ_ENOMEM, "no memory for a dialer");
     for (size_t i = 0; i < 2; i++)
         zmq_msg_init(&dialer->frames[i]);
+    dialer->server = *options->server;
+    dialer->keys = options->keys;
+    dialer->max_frame_bytes = options->max_frame_bytes;
+    dialer->queue = options->queue;
+    dialer->retry_ms = dialer->pause_ms = options->retry_ms;
+    dialer->retry_max_ms = options->retry_max_ms;
     *out = dialer;
-    dialer->context = zmq_ctx_new();
-    bool ready =
-        dialer->context != NULL &&
-        (dialer->socket = zmq_socket(dialer->context, ZMQ_DEALER)) != NULL &&
-        set_common(dialer->socket, options->keys, options->max_frame_bytes, options->queue) &&
-        zmq_setsockopt(dialer->socket, ZMQ_CURVE_SERVERKEY, options->server->bytes, FQ_KEY_BYTES) ==
-            0 &&
-        set_int(dialer->socket, ZMQ_RECONNECT_IVL, (int)options->retry_ms) &&
-        set_int(dialer->socket, ZMQ_RECONNECT_IVL_MAX, (int)options->retry_max_ms) &&
-        set_int(dialer->socket, ZMQ_CONNECT_TIMEOUT, HANDSHAKE_MS) &&
-        set_int(dialer->socket, ZMQ_IMMEDIATE, 1) && set_int(dialer->socket, ZMQ_LINGER, 1000) &&
-        zmq_socket_monitor(dialer->socket, monitor, events) == 0 &&
-        (dialer->monitor = zmq_socket(dialer->context, ZMQ_PAIR)) != NULL &&
-        set_int(dialer->monitor, ZMQ_LINGER, 0) && zmq_connect(dialer->monitor, monitor) == 0;
     fq_status status = FQ_OK;
-    if (!ready)
-        status = zmq_fail("cannot set up a socket for", options->endpoint);
-    else if (zmq_connect(dialer->socket, options->endpoint) != 0)
-        status = zmq_fail("cannot dial", options->endpoint);
+    if (snprintf(dialer->endpoint, sizeof dialer->endpoint, "%s", options->endpoint) >=
+        (int)sizeof dialer->endpoint)
+        status = fq_fail(FQ_EINVAL, "an address of %zu characters is too long",
+                         strlen(options->endpoint));
+    else if ((dialer->context = zmq_ctx_new()) == NULL)
+        status = zmq_fail("cannot set up a socket for", dialer->endpoint);
+    if (status == FQ_OK)
+        status = dial(dialer);
     if (status != FQ_OK)
         fq_dialer_destroy(out);
     return status;
@@ -387,16 +483,48 @@ void fq_dialer_destroy(fq_dialer **slot) {
         return;
     for (size_t i = 0; i < 2; i++)
         zmq_msg_close(&dialer->frames[i]);
-    if (dialer->socket != NULL) {
-        zmq_socket_monitor(dialer->socket, NULL, 0);
-        zmq_close(dialer->socket);
-    }
-    if (dialer->monitor != NULL)
-        zmq_close(dialer->monitor);
+    if (dialer->socket != NULL && dialer->state == FQ_DIALER_CONNECTED)
+        (void)set_int(dialer->socket, ZMQ_LINGER, LAST_WORDS_MS);
+    hang_up(dialer);
     if (dialer->context != NULL)
         zmq_ctx_term(dialer->context);
     free(dialer);
     *slot = NULL;
+}
+
+/* The attempt has failed or the connection has ended. The pause before the next attempt is drawn
+ * from the upper half of pause_ms, which doubles each time until a connection has lasted. */
+static void end_attempt(fq_dialer *dialer, fq_dialer_state state) {
+    int64_t  now = now_ms();
+    uint32_t random;
+    bool     lasted =
+        dialer->state == FQ_DIALER_CONNECTED && now - dialer->connected_ms >= dialer->retry_max_ms;
+    dialer->state = state;
+    if (dialer->over)
+        return;
+    if (lasted)
+        dialer->pause_ms = dialer->retry_ms;
+    fq_random_bytes(&random, sizeof random);
+    dialer->over = true;
+    dialer->due_ms = now + dialer->pause_ms - random % (uint32_t)(dialer->pause_ms / 2 + 1);
+    int64_t next = 2 * dialer->pause_ms;
+    dialer->pause_ms = next < dialer->retry_max_ms ? next : dialer->retry_max_ms;
+}
+
+static void take_event(fq_dialer *dialer, uint16_t event) {
+    switch (event) {
+    case ZMQ_EVENT_HANDSHAKE_SUCCEEDED:
+        dialer->state = FQ_DIALER_CONNECTED;
+        dialer->connections++;
+        dialer->connected_ms = now_ms();
+        dialer->due_ms = NEVER;
+        dialer->over = false; /* even if it took longer than an attempt may */
+        return;
+    case ZMQ_EVENT_HANDSHAKE_FAILED_AUTH: end_attempt(dialer, FQ_DIALER_REFUSED); return;
+    default: /* the end that follows a refusal says less than that */
+        if (!dialer->over)
+            end_attempt(dialer, FQ_DIALER_CONNECTING);
+    }
 }
 
 static void take_events(fq_dialer *dialer) {
@@ -409,26 +537,35 @@ static void take_events(fq_dialer *dialer) {
         if (zmq_msg_size(&frames[0]) < 6)
             continue;
         memcpy(&event, zmq_msg_data(&frames[0]), sizeof event);
-        if (event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED) {
-            dialer->state = FQ_DIALER_CONNECTED;
-            dialer->connections++;
-        } else if (event == ZMQ_EVENT_HANDSHAKE_FAILED_AUTH) {
-            dialer->state = FQ_DIALER_REFUSED;
-        } else if (event == ZMQ_EVENT_DISCONNECTED && dialer->state == FQ_DIALER_CONNECTED) {
-            dialer->state = FQ_DIALER_CONNECTING;
-        }
+        take_event(dialer, event);
     }
     for (size_t i = 0; i < 2; i++)
         zmq_msg_close(&frames[i]);
 }
 
+/* What is due: giving up on an attempt that says nothing, or the next one. */
+static fq_status act_when_due(fq_dialer *dialer) {
+    if (now_ms() < dialer->due_ms)
+        return FQ_OK;
+    if (!dialer->over) {
+        end_attempt(dialer, FQ_DIALER_CONNECTING);
+        return FQ_OK;
+    }
+    hang_up(dialer);
+    return dial(dialer);
+}
+
 fq_status fq_dialer_wait(fq_dialer *dialer, int64_t timeout_ms, int fd, bool *message_ready,
                          bool *fd_ready) {
+    *message_ready = *fd_ready = false;
+    FQ_TRY(act_when_due(dialer));
+    int64_t        left = dialer->due_ms == NEVER ? timeout_ms : dialer->due_ms - now_ms() + 1;
     zmq_pollitem_t items[3] = {{.socket = dialer->socket, .events = ZMQ_POLLIN},
                                {.socket = dialer->monitor, .events = ZMQ_POLLIN},
                                {.fd = fd, .events = ZMQ_POLLIN}};
-    *message_ready = *fd_ready = false;
-    FQ_TRY(poll_items(items, fd < 0 ? 2 : 3, timeout_ms));
+    if (left < 0)
+        left = 0;
+    FQ_TRY(poll_items(items, fd < 0 ? 2 : 3, left < timeout_ms ? left : timeout_ms));
     if ((items[1].revents & ZMQ_POLLIN) != 0)
         take_events(dialer);
     *message_ready = (items[0].revents & ZMQ_POLLIN) != 0;
@@ -441,9 +578,7 @@ fq_status fq_dialer_receive(fq_dialer *dialer, fq_arrival *out) {
     do
         FQ_TRY(receive_frames(dialer->socket, dialer->frames, 2, &n));
     while (n != 2);
-    *out = (fq_arrival){.connection = -1,
-                        .head = bytes_of(&dialer->frames[0]),
-                        .body = bytes_of(&dialer->frames[1])};
+    *out = (fq_arrival){.head = bytes_of(&dialer->frames[0]), .body = bytes_of(&dialer->frames[1])};
     return FQ_OK;
 }
 

@@ -138,7 +138,9 @@ static void test_other_owner(void) {
 static void refuse(const unsigned char *bytes, size_t size, const char *says) {
     const char *path = fq_test_path("case.key");
     fq_keypair *pair;
+    unlink(path);
     fq_test_write(path, bytes, size);
+    CU_ASSERT_EQUAL_FATAL(chmod(path, 0600), 0);
     FQ_ASSERT_FAILS(fq_keypair_load(&pair, path), FQ_EPROTO, says);
     CU_ASSERT_PTR_NULL(pair);
 }
