@@ -71,4 +71,5 @@ const fq_robustness fq_robustness_mqat = {
     .view_weights = fq_view_weights,
     .pull_gradient = fq_view_pull,
     .site_hook = fq_view_site_hook,
+    .after_step = fq_view_after_step,
 };

@@ -1,4 +1,5 @@
 /* Levels that adapt: the rules against published numbers, then whole rounds. */
+#include "base/file.h"
 #include "protocol/levels.h"
 #include "suite.h"
 #include "tiny.h"
@@ -206,7 +207,7 @@ static void run_and_save(fq_tiny *tiny, uint32_t rounds, fq_buffer *out) {
 }
 
 /* A rate so small that the loss stands still: the levels double. A run cut in two ends as the whole
- * one does, to the bit; and damage to the history is found. */
+ * one does, to the bit. */
 static void test_resume(void) {
     fq_tiny          whole, second;
     fq_buffer        half = {0}, at_once = {0}, in_two = {0};
@@ -225,6 +226,16 @@ static void test_resume(void) {
     run_and_save(&second, 5, &in_two);
     CU_ASSERT_EQUAL_FATAL(in_two.size, at_once.size);
     CU_ASSERT_EQUAL(memcmp(in_two.data, at_once.data, at_once.size), 0);
+    /* A forged history: levels that do not fit the bits. Behind it stand an empty note and the
+     * checksum. */
+    unsigned char *history = half.data + half.size - 8 - (3 * 4 + 3 * 8);
+    history[1] = 1; /* 256 levels more */
+    const uint32_t crc = fq_crc32((fq_cbytes){half.data, half.size - 4});
+    for (int i = 0; i < 4; i++)
+        half.data[half.size - 4 + (size_t)i] = (unsigned char)(crc >> 8 * i);
+    FQ_ASSERT_FAILS(fq_checkpoint_decode((fq_cbytes){half.data, half.size}, second.server,
+                                         second.experiment->hash, &none, note),
+                    FQ_EPROTO, "history of levels does not add up");
     fq_buffer_fini(&half);
     fq_buffer_fini(&at_once);
     fq_buffer_fini(&in_two);

@@ -74,8 +74,8 @@ static void test_model(void) {
     const fq_levels bad[] = {{.all = 128},
                              {.all = -1},
                              {.all = 1, .factor = -1.0},
-                             {.all = 1, .factor = NAN},
-                             {.all = 1, .factor = INFINITY}};
+                             {.all = 1, .factor = (double)NAN},
+                             {.all = 1, .factor = (double)INFINITY}};
     fq_arena        arena;
     FQ_ASSERT_OK(fq_arena_init(&arena, 1 << 20));
     const fq_update   update = make("uniform", 8, 2, &arena);
