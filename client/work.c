@@ -5,7 +5,6 @@
 #include "wire/codec.h"
 
 #include <inttypes.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -237,7 +236,7 @@ fq_status fq_work_begin_round(fq_work *work, uint32_t round, fq_cbytes model) {
                            .model = work->setup.model,
                            .seed = (uint64_t)e->head.seed,
                            .round = round,
-                           .rate = e->recipe.rate * pow(e->recipe.rate_decay, round),
+                           .rate = fq_recipe_rate(&e->recipe, round),
                            .levels = levels,
                            .w = work->vectors,
                            .server_vectors = n_down == 0 ? NULL : work->vectors + size};

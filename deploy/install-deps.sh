@@ -2,7 +2,7 @@
 # Install the Debian packages that fedq is built from. Does nothing, and says nothing, when they are there.
 #
 #   deploy/install-deps.sh          what demo.sh needs: compiler, libraries, the Fashion-MNIST data set
-#   deploy/install-deps.sh --dev    also what test.sh needs: clang, its linter and formatter, sqlite3
+#   deploy/install-deps.sh --dev    also what test.sh needs: clang, its linter and formatter, sqlite3, Chromium
 set -euo pipefail
 
 base=(
@@ -13,7 +13,7 @@ base=(
     libblis-serial-dev libjs-chart.js dataset-fashion-mnist
     libcunit1-dev
 )
-dev=(clang clang-tidy clang-format libclang-rt-14-dev sqlite3)
+dev=(clang clang-tidy clang-format libclang-rt-14-dev sqlite3 curl chromium)
 
 say() { echo "install-deps: $*" >&2; }
 fail() { say "$*"; exit 1; }

@@ -63,7 +63,7 @@ fq_status fq_board_place_create(fq_board_place **out) {
     *first = (snapshot){.holders = 1,
                         .board = {.phase = "starting",
                                   .deadline_ms = -1,
-                                  .loss = NAN,
+                                  .loss = (double)NAN,
                                   .float_accuracy = -1,
                                   .low_accuracy = -1}};
     place->last = first;

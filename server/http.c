@@ -29,6 +29,7 @@ struct fq_http {
     struct MHD_Response *page;
     fq_board_place      *place;
     fq_run_cache        *cache;
+    char                 address[HOST_BYTES]; /* without brackets */
     uint16_t             port;
     bool                 any_address; /* listens on all of them */
     char               **hosts;       /* [n_hosts] that a request may name */
@@ -320,27 +321,40 @@ static fq_status add_host(fq_http *http, const char *name) {
     return FQ_OK;
 }
 
+/* "[::1]" is ::1. What is too long is cut, and is no address either. */
+static void take_address(fq_http *http, const char *address) {
+    size_t size = strlen(address);
+    bool   bracketed = size > 2 && address[0] == '[' && address[size - 1] == ']';
+    size = bracketed ? size - 2 : size;
+    size = size < HOST_BYTES ? size : HOST_BYTES - 1;
+    memcpy(http->address, bracketed ? address + 1 : address, size);
+    http->address[size] = '\0';
+}
+
 static fq_status make_hosts(fq_http *http, const fq_http_options *options) {
     static const char *const any[] = {"0.0.0.0", "::"};
     for (size_t i = 0; i < sizeof any / sizeof *any; i++)
-        http->any_address = http->any_address || strcmp(options->address, any[i]) == 0;
+        http->any_address = http->any_address || strcmp(http->address, any[i]) == 0;
     http->hosts = calloc(options->n_names + 2, sizeof *http->hosts);
     if (http->hosts == NULL)
         return fq_fail(FQ_ENOMEM, "no memory for the names of hosts");
     FQ_TRY(add_host(http, "localhost"));
-    FQ_TRY(add_host(http, options->address));
+    FQ_TRY(add_host(http, http->address));
     for (size_t i = 0; i < options->n_names; i++)
         FQ_TRY(add_host(http, options->names[i]));
     return FQ_OK;
 }
 
 static uint16_t port_of(int listener) {
-    struct sockaddr_storage address;
-    socklen_t               size = sizeof address;
-    if (getsockname(listener, (struct sockaddr *)&address, &size) != 0)
+    union {
+        struct sockaddr     any;
+        struct sockaddr_in  v4;
+        struct sockaddr_in6 v6;
+    } address = {.v6 = {0}};
+    socklen_t size = sizeof address;
+    if (getsockname(listener, &address.any, &size) != 0)
         return 0;
-    return ntohs(address.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&address)->sin6_port
-                                               : ((struct sockaddr_in *)&address)->sin_port);
+    return ntohs(address.any.sa_family == AF_INET6 ? address.v6.sin6_port : address.v4.sin_port);
 }
 
 static fq_status bind_to(const struct addrinfo *at, int *listener) {
@@ -363,7 +377,7 @@ static fq_status listen_on(fq_http *http, const fq_http_options *options, int *l
     struct addrinfo *found = NULL;
     char             port[16];
     snprintf(port, sizeof port, "%u", options->port);
-    int failure = getaddrinfo(options->address, port, &hints, &found);
+    int failure = getaddrinfo(http->address, port, &hints, &found);
     if (failure != 0)
         return fq_fail(FQ_EINVAL, "\"%s\" is no address to listen on: %s", options->address,
                        gai_strerror(failure));
@@ -398,6 +412,7 @@ fq_status fq_http_start(fq_http **out, const fq_http_options *options) {
     if (http == NULL)
         return fq_fail(FQ_ENOMEM, "no memory for the web server");
     http->place = options->place;
+    take_address(http, options->address);
     fq_status status;
     FQ_GO(status, make_hosts(http, options));
     FQ_GO(status, make_page(http));

@@ -176,7 +176,7 @@ static void put_process(fq_buffer *out) {
                seconds_of(usage.ru_utime) + seconds_of(usage.ru_stime));
     /* Pages: "size resident shared ..." */
     FILE *file = fopen("/proc/self/statm", "re");
-    char  line[128] = "", *at = line;
+    char  line[128], *at;
     if (file == NULL)
         return;
     if (fgets(line, sizeof line, file) != NULL && (at = strchr(line, ' ')) != NULL)

@@ -6,6 +6,7 @@
 #include <string.h>
 
 static const int64_t BAN_MS = 30000; /* a dropped peer stays out for so long */
+static const int64_t DROP_MS = 200;  /* for the refusal to leave before the connection is closed */
 
 /* ---- the list ---- */
 static int by_key(const void *a, const void *b, void *peers) {
@@ -155,7 +156,7 @@ void peer_drop(service *s, peer *p, fq_reason reason, const char *text) {
     if (p->route.size == 0)
         return;
     peer_refuse(s, p, &p->route, reason, text, (uint32_t)BAN_MS);
-    fq_listener_drop(s->listener, p->connection);
+    p->drop_ms = service_now_ms() + DROP_MS;
     p->route.size = 0;
     p->joined = false;
     p->away = true;
@@ -182,6 +183,10 @@ void peers_tick(service *s) {
     int64_t limit = (int64_t)(3000.0 * s->config->heartbeat_s), now = service_now_ms();
     for (size_t i = 0; i < s->n_peers; i++) {
         peer *p = &s->peers[i];
+        if (p->drop_ms != 0 && now >= p->drop_ms) {
+            fq_listener_drop(s->listener, p->connection);
+            p->drop_ms = 0;
+        }
         if (p->joined && !p->away && now - p->heard_ms > limit) {
             p->away = true;
             fq_log_write(s->options->log, FQ_LOG_INFO, "client_away",

@@ -60,7 +60,7 @@ static fq_status parse_line(const char *line, size_t number, fq_roster_entry *ou
     out->revoked = strcmp(state, "revoked") == 0;
     if (!out->revoked && strcmp(state, "active") != 0)
         return fq_fail(FQ_EPROTO, "line %zu: '%s' is neither active nor revoked", number, state);
-    snprintf(out->name, sizeof out->name, "%s", name);
+    snprintf(out->name, sizeof out->name, "%.63s", name);
     return FQ_OK;
 }
 

@@ -81,7 +81,8 @@ static void take_message(service *s, const fq_arrival *arrival) {
     int64_t    now = service_now_ms();
     s->bytes_in += arrival->head.size + arrival->body.size;
     if (p == NULL || p->entry.revoked || now < p->banned_until_ms) {
-        fq_listener_drop(s->listener, arrival->connection);
+        if (p == NULL || p->drop_ms == 0)
+            fq_listener_drop(s->listener, arrival->connection);
         return;
     }
     p->bytes_in += arrival->head.size + arrival->body.size;
@@ -157,21 +158,32 @@ static const char *phase_name(const service *s) {
     return s->paused ? "paused" : names[s->phase];
 }
 
-static void show_accuracy(const service *s, fq_board *board) {
+/* Kept, since the crew writes the figures while a round is closed. */
+static void note_accuracy(service *s) {
     const fq_figure *figures;
     size_t           n = fq_run_figures(s->options->run, &figures);
-    board->float_accuracy = board->low_accuracy = -1.0;
-    board->low_bits = 32;
+    s->float_accuracy = s->low_accuracy = -1.0;
+    s->low_bits = 32;
     for (size_t i = 0; i < n; i++) {
-        if (figures[i].activation_bits != 32 || figures[i].weight_bits > board->low_bits)
+        if (figures[i].activation_bits != 32)
             continue;
         if (figures[i].weight_bits == 32)
-            board->float_accuracy = figures[i].accuracy;
-        if (figures[i].weight_bits < board->low_bits || board->low_accuracy < 0.0) {
-            board->low_bits = figures[i].weight_bits;
-            board->low_accuracy = figures[i].accuracy;
+            s->float_accuracy = figures[i].accuracy;
+        if (figures[i].weight_bits <= s->low_bits) {
+            s->low_bits = figures[i].weight_bits;
+            s->low_accuracy = figures[i].accuracy;
         }
     }
+}
+
+/* For `fedq-server status`, also of a coordinator that is gone. */
+static void write_status(service *s, const fq_board *board) {
+    char      path[PATH_MAX];
+    fq_buffer json = {0};
+    fq_folder_path(s->options->folder, "status.json", path);
+    if (fq_board_json(board, &json) == FQ_OK)
+        (void)!fq_file_replace(path, (fq_cbytes){json.data, json.size}, false);
+    fq_buffer_fini(&json);
 }
 
 static void show(service *s) {
@@ -196,14 +208,18 @@ static void show(service *s) {
     memcpy(board.refusals, s->refusals, sizeof board.refusals);
     if (s->rounds_done > 0)
         board.seconds_per_round = s->seconds_sum / s->rounds_done;
-    if (s->phase != CLOSING) /* the crew writes them then */
-        show_accuracy(s, &board);
+    if (s->phase != CLOSING)
+        note_accuracy(s);
+    board.float_accuracy = s->float_accuracy;
+    board.low_accuracy = s->low_accuracy;
+    board.low_bits = s->low_bits;
     board.peers = calloc(s->n_peers == 0 ? 1 : s->n_peers, sizeof *board.peers);
     if (board.peers == NULL)
         return;
     for (size_t i = 0; i < s->n_peers; i++)
         show_peer(s, &s->peers[i], &board.peers[i]);
     (void)!fq_board_put(s->options->place, &board);
+    write_status(s, &board);
     fq_board_fini(&board);
 }
 
@@ -365,6 +381,7 @@ fq_status fq_service_run(const fq_service_options *options, fq_run_result *resul
     s->experiment = options->experiment;
     s->result = result;
     s->began_ms = service_now_ms();
+    s->float_accuracy = s->low_accuracy = -1.0;
     fq_status status = prepare(s);
     if (status == FQ_OK)
         status = loop(s);

@@ -20,7 +20,8 @@ typedef struct peer {
     bool            joined, away; /* said hello; not heard of for three heartbeats */
     fq_session      session;
     int64_t         heard_ms, banned_until_ms;
-    uint64_t       *hosted; /* [n_hosted] clients that it trains */
+    int64_t         drop_ms; /* when its connection is closed: it gets the reason first; 0: stays */
+    uint64_t       *hosted;  /* [n_hosted] clients that it trains */
     size_t          n_hosted;
     char            software[64];
     size_t          n_widths;
@@ -136,7 +137,9 @@ struct service {
     char           closed_text[512];
     bool           saving; /* the job at hand saves a closed round again */
     double         seconds_sum;
-    uint32_t       rounds_done, rounds_taken_up;
+    uint32_t       rounds_done;
+    double         float_accuracy, low_accuracy; /* of the last evaluation; negative: none */
+    int            low_bits;
 
     size_t          max_update_bytes, arriving; /* bytes that grants have been given for */
     struct scratch *scratch;                    /* [workers] */

@@ -43,7 +43,7 @@ set(doors
   "^c?zmq\\.h$"                 "^common/wire/zmq\\.c$"
   "^protobuf-c(\\.h$|/)"        "^common/wire/wire_impl\\.h$"
   "\\.pb-c\\.h$"                "^common/wire/wire_impl\\.h$"
-  "^microhttpd\\.h$"            "^server/"
+  "^microhttpd\\.h$"            "^server/http\\.c$"
   "^mpi\\.h$"                   "^sim/"
   "^CUnit/"                     "^$")
 

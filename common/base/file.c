@@ -128,7 +128,7 @@ static fq_status write_all(int file, const char *path, fq_cbytes bytes) {
     return FQ_OK;
 }
 
-static fq_status sync_folder_of(const char *path) {
+fq_status fq_folder_sync_of(const char *path) {
     char        folder[PATH_MAX];
     const char *slash = strrchr(path, '/');
     if (slash == NULL)
@@ -179,7 +179,7 @@ fq_status fq_file_replace(const char *path, fq_cbytes bytes, bool durable) {
         unlink(temporary);
         return status;
     }
-    return durable ? sync_folder_of(path) : FQ_OK;
+    return durable ? fq_folder_sync_of(path) : FQ_OK;
 }
 
 bool fq_file_exists(const char *path) {

@@ -27,6 +27,8 @@ bool fq_file_exists(const char *path);
 
 /* Make a folder and its parents. FQ_EIO names the part that failed. */
 FQ_MUST_CHECK fq_status fq_folder_make(const char *path);
+/* Make durable that the file `path` is, or is no longer, in its folder. */
+FQ_MUST_CHECK fq_status fq_folder_sync_of(const char *path);
 
 uint32_t
 fq_crc32(fq_cbytes bytes); /* CRC-32 of zlib: against accidents of storage, not attackers */

@@ -70,3 +70,7 @@ const fq_ints *fq_recipe_capability(const fq_recipe *recipe, uint64_t client) {
     return recipe->n_capabilities == 0 ? NULL
                                        : &recipe->capabilities[client % recipe->n_capabilities];
 }
+
+double fq_recipe_rate(const fq_recipe *recipe, uint32_t round) {
+    return recipe->rate * pow(recipe->rate_decay, round);
+}

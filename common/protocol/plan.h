@@ -69,6 +69,8 @@ FQ_MUST_CHECK fq_status fq_recipe_model(const fq_recipe *recipe, const fq_networ
 void fq_recipe_bind(const fq_recipe *recipe, const fq_model *model, fq_bound *bound);
 /* Initial weights of a run: fq_model_init, then the methods' own tensors. */
 void fq_recipe_init(const fq_recipe *recipe, const fq_model *model, uint64_t seed, float *w);
+/* Learning rate of a round: rate * rate_decay^round. */
+double fq_recipe_rate(const fq_recipe *recipe, uint32_t round);
 /* The widths that a client can run; NULL: all. */
 const fq_ints *fq_recipe_capability(const fq_recipe *recipe, uint64_t client);
 

@@ -30,8 +30,8 @@ FQ_MUST_CHECK fq_status fq_report_csv(const fq_report *report, fq_buffer *out);
 /* One document, numbers to 15 digits. */
 FQ_MUST_CHECK fq_status fq_report_json(const fq_report *report, fq_buffer *out);
 /* A page that opens from disk and asks for nothing from elsewhere. NULL: the same page without
- * data, which fetches api/report.json (what fq_report_json writes) from where it came, again and
- * again. */
+ * data, which shows a coordinator: it fetches api/status (server/board.h) each second and api/run
+ * (what fq_report_json writes) after each round from where it came. */
 FQ_MUST_CHECK fq_status fq_report_page(const fq_report *report, fq_buffer *out);
 
 #endif

@@ -199,7 +199,7 @@ fq_status fq_round_open(fq_server *server, const uint64_t *cohort, size_t n, uin
                   .model = server->model,
                   .seed = server->seed,
                   .round = server->round,
-                  .rate = server->recipe->rate * pow(server->recipe->rate_decay, server->round),
+                  .rate = fq_recipe_rate(server->recipe, server->round),
                   .levels = server->levels,
                   .w = server->sent,
                   .server_vectors =

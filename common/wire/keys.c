@@ -111,6 +111,8 @@ fq_status fq_keypair_save(const fq_keypair *pair, const char *path) {
     fq_status status = write_all(file, bytes, sizeof bytes, path);
     sodium_memzero(bytes, sizeof bytes);
     close(file);
+    if (status == FQ_OK)
+        status = fq_folder_sync_of(path);
     if (status != FQ_OK)
         unlink(path);
     return status;

@@ -32,12 +32,16 @@ static void write_binding(const fq_binding *binding, unsigned char out[BINDING_B
         *at++ = (unsigned char)(binding->client >> 8 * i);
 }
 
-/* key = BLAKE2b(context || run, keyed with the secret that both sides share). */
-static fq_status agree(const fq_keypair *mine, const fq_public_key *theirs,
+/* key = BLAKE2b(context || run || sender || receiver, keyed with the secret that both sides share).
+ * The secret is the same in both directions, the key is not: nothing can be sent back to its
+ * sender. */
+static fq_status agree(const fq_keypair *mine, const fq_public_key *theirs, bool sending,
                        const unsigned char run[FQ_RUN_ID_BYTES],
                        unsigned char       key[crypto_aead_xchacha20poly1305_ietf_KEYBYTES]) {
     unsigned char            shared[crypto_box_BEFORENMBYTES];
     crypto_generichash_state hash;
+    const fq_public_key     *sender = sending ? fq_keypair_public(mine) : theirs;
+    const fq_public_key     *receiver = sending ? theirs : fq_keypair_public(mine);
     if (sodium_init() < 0 ||
         crypto_box_beforenm(shared, theirs->bytes, fq_keypair_secret(mine)) != 0)
         return fq_fail(FQ_EINVAL, "the other side's public key is not a proper one");
@@ -45,6 +49,8 @@ static fq_status agree(const fq_keypair *mine, const fq_public_key *theirs,
                             crypto_aead_xchacha20poly1305_ietf_KEYBYTES);
     crypto_generichash_update(&hash, (const unsigned char *)CONTEXT, sizeof CONTEXT - 1);
     crypto_generichash_update(&hash, run, FQ_RUN_ID_BYTES);
+    crypto_generichash_update(&hash, sender->bytes, FQ_KEY_BYTES);
+    crypto_generichash_update(&hash, receiver->bytes, FQ_KEY_BYTES);
     crypto_generichash_final(&hash, key, crypto_aead_xchacha20poly1305_ietf_KEYBYTES);
     sodium_memzero(shared, sizeof shared);
     sodium_memzero(&hash, sizeof hash);
@@ -54,7 +60,7 @@ static fq_status agree(const fq_keypair *mine, const fq_public_key *theirs,
 fq_status fq_seal(const fq_keypair *from, const fq_public_key *to, const fq_binding *binding,
                   fq_cbytes plain, fq_buffer *out) {
     unsigned char key[crypto_aead_xchacha20poly1305_ietf_KEYBYTES], bound[BINDING_BYTES];
-    FQ_TRY(agree(from, to, binding->run, key));
+    FQ_TRY(agree(from, to, true, binding->run, key));
     write_binding(binding, bound);
     unsigned char *at = fq_buffer_grow(out, plain.size + FQ_SEAL_OVERHEAD);
     if (at != NULL) {
@@ -71,7 +77,7 @@ fq_status fq_seal(const fq_keypair *from, const fq_public_key *to, const fq_bind
 fq_status fq_unseal(const fq_keypair *to, const fq_public_key *from, const fq_binding *binding,
                     fq_cbytes sealed, unsigned char *plain) {
     unsigned char key[crypto_aead_xchacha20poly1305_ietf_KEYBYTES], bound[BINDING_BYTES];
-    if (sealed.size < FQ_SEAL_OVERHEAD || agree(to, from, binding->run, key) != FQ_OK)
+    if (sealed.size < FQ_SEAL_OVERHEAD || agree(to, from, false, binding->run, key) != FQ_OK)
         return fq_fail(FQ_EAUTH, "a sealed update does not open");
     write_binding(binding, bound);
     int failed = crypto_aead_xchacha20poly1305_ietf_decrypt(

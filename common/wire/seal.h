@@ -35,7 +35,7 @@ void fq_random_bytes(void *out, size_t size);
 FQ_MUST_CHECK fq_status fq_seal(const fq_keypair *from, const fq_public_key *to,
                                 const fq_binding *binding, fq_cbytes plain, fq_buffer *out);
 /* `plain` has room for sealed.size - FQ_SEAL_OVERHEAD bytes. FQ_EAUTH, without a reason, for
- * whatever does not open. */
+ * whatever does not open; `plain` then holds nothing of the text. */
 FQ_MUST_CHECK fq_status fq_unseal(const fq_keypair *to, const fq_public_key *from,
                                   const fq_binding *binding, fq_cbytes sealed,
                                   unsigned char *plain);

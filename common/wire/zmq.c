@@ -286,7 +286,9 @@ static void name_of_connection(int connection, char out[FQ_ADDRESS_BYTES]) {
     inet_ntop(from.ss_family,
               is_six ? (const void *)&six->sin6_addr : (const void *)&four->sin_addr, text,
               sizeof text);
-    snprintf(out, FQ_ADDRESS_BYTES, is_six ? "[%s]:%u" : "%s:%u", text,
+    const char *plain =
+        strncmp(text, "::ffff:", 7) == 0 ? text + 7 : text; /* IPv4 on an IPv6 socket */
+    snprintf(out, FQ_ADDRESS_BYTES, plain == text && is_six ? "[%s]:%u" : "%s:%u", plain,
              (unsigned)ntohs(is_six ? six->sin6_port : four->sin_port));
 }
 

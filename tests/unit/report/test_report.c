@@ -295,7 +295,8 @@ static void test_page(void) {
 static void test_live_page(void) {
     char *page = written(NULL, fq_report_page);
     CU_ASSERT_TRUE(strstr(page, "type=\"application/json\"></script>") != NULL);
-    CU_ASSERT_TRUE(strstr(page, "fetch(\"api/report.json\"") != NULL);
+    CU_ASSERT_TRUE(strstr(page, "ask(\"api/status\")") != NULL);
+    CU_ASSERT_TRUE(strstr(page, "ask(\"api/run\")") != NULL);
     free(page);
 }
 

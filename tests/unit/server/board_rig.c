@@ -11,8 +11,7 @@ const char *const hostile_texts[N_HOSTILE] = {
     "</script><script>document.title=\"owned\"</script>",
     "a\"b\\c\nfedq_owned 1\n{}",
     "caf\xe9 \xf0\x9f\x90\x9d \xed\xa0\x80",
-    "\xe2\x80\xae"
-    "desrever &amp; \xd7\xa9\xd7\x9c\xd7\x95\xd7\x9d",
+    "\xe2\x80\xae\144esrever &amp; \xd7\xa9\xd7\x9c\xd7\x95\xd7\x9d",
     "WWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWW",
 };
 

@@ -378,6 +378,11 @@ static void test_host(void) {
     expect_host(r.port, "[fe80::1]", 200);
     expect_host(r.port, "evil.example", 421);
     stop(&r);
+    FQ_ASSERT_OK(fq_board_place_create(&r.place));
+    fq_http_options options = {.address = "[::1]", .place = r.place, .folder = fq_test_folder()};
+    fq_status       status = fq_http_start(&r.http, &options);
+    CU_ASSERT_TRUE(status == FQ_OK || strstr(fq_status_text(), "cannot listen on [::1]") != NULL);
+    stop(&r);
 }
 
 static void test_oversized(void) {

@@ -1,0 +1,147 @@
+/* fedq-client: a device, or a process that stands for many, in a federation. */
+#include "base/cli.h"
+#include "client/commands.h"
+#include "client/participant.h"
+#include "math/gemm.h"
+#include "math/kernels.h"
+
+#include <signal.h>
+#include <string.h>
+
+static const fq_option init_options[] = {
+    {"server", 's', "tcp://HOST:PORT", false, "The coordinator"},
+    {"server-key", 'k', "KEY", false, "Its public key, as `fedq-server init` printed it"},
+    {"name", 'n', "NAME", false, "Of this client, for people; default: the host's name"},
+    {0},
+};
+static const char *const init_description[] = {
+    "Makes the folder of a client: a key pair and client.yaml. The last word on standard output is "
+    "the client's public key, which the operator of the coordinator puts on the list.",
+    "The client's own examples stand in client.yaml, in a `data:` section as in an experiment.",
+    NULL,
+};
+static const fq_example init_examples[] = {
+    {"fedq-client init /var/lib/fedq --server tcp://fed.example.org:7740 --server-key "
+     "1f0c3b7a9d5e2846f1aa0b64c7de935018f2ab6cd4397e105c8b2af7639d1e44",
+     NULL},
+    {0},
+};
+static const fq_option run_options[] = {
+    {"simulate-clients", 0, "A-B", false,
+     "Stand for clients A to B of the experiment's own split, for trials"},
+    {"data-path", 'd', "DIR", false,
+     "Where the data set's files are; default: as client.yaml says"},
+    {"threads", 'j', "N", false,
+     "Threads for training; default: 1, or one for each processor with --simulate-clients"},
+    {"nice", 0, "N", false, "Run at lower priority, 1 to 19"},
+    {"max-rss", 0, "SIZE", false, "Memory that turns may take, 48M, say; refuse what needs more"},
+    {"window", 'w', "HH:MM-HH:MM", true, "Train only at these hours, local time"},
+    {"keep", 0, NULL, false, "Stay when a run is over, for the next one"},
+    {"dry-run", 0, NULL, false, "Say what a turn will need, and end"},
+    {"quiet", 'q', NULL, false, "No log"},
+    {"verbose", 'v', NULL, false, "Log everything"},
+    {0},
+};
+static const char *const run_description[] = {
+    "Connects to the coordinator, trains when asked, and returns encrypted updates, until the run "
+    "is over. Connections go outwards only; after any break it connects again by itself, for ever.",
+    "A finished update waits in DIR/outbox until the coordinator has said that it has it, across "
+    "reboots. Killing the client at any moment loses nothing that was finished.",
+    NULL,
+};
+static const char *const status_description[] = {"Shows what the client of this folder did last.",
+                                                 NULL};
+static const fq_option   none[] = {{0}};
+
+static const fq_command commands[] = {
+    {"init", "DIR", "Make the folder of a client", init_description, init_options, init_examples},
+    {"run", "DIR", "Take part in a federation", run_description, run_options, NULL},
+    {"status", "DIR", "Show what is going on", status_description, none, NULL},
+    {0},
+};
+static fq_client_command *const functions[] = {fq_client_init_command, fq_client_run_command,
+                                               fq_client_status_command};
+
+static const fq_option program_options[] = {
+    {"json", 0, NULL, false, "Print results as JSON, in place of text"}, {0}};
+static const char *const program_description[] = {
+    "fedq trains neural networks by federated averaging so that one model stays accurate at every "
+    "bit-width. fedq-client trains on the data of this device; the data never leaves it.",
+    NULL,
+};
+static const char *const environment[] = {
+    "FEDQ_DATA\tFolder with one folder per data set, for data.path",
+    "FQ_KERNELS\tForces an instruction set: plain, baseline, v3 or v4",
+    NULL,
+};
+static const char *const exit_status[] = {
+    "0\tSuccess: the run is over",
+    "1\tFailed or interrupted; the reason is on standard error",
+    "2\tWrong usage, or settings and data that do not go together",
+    NULL,
+};
+static const fq_manual_section sections[] = {
+    {"EXIT STATUS", exit_status}, {"ENVIRONMENT", environment}, {0}};
+static const char *const see_also[] = {"fedq-server(1)", "fedq-sim(1)", NULL};
+
+static const fq_program program = {.name = "fedq-client",
+                                   .version = FQ_VERSION,
+                                   .date = FQ_DATE,
+                                   .summary = "client of a federation",
+                                   .description = program_description,
+                                   .commands = commands,
+                                   .options = program_options,
+                                   .sections = sections,
+                                   .see_also = see_also};
+
+int fq_client_failed(const fq_cli *cli, fq_status status) {
+    fprintf(stderr, "%s %s: %s\n", cli->program->name, cli->command->name, fq_status_text());
+    return status == FQ_EINVAL ? FQ_EXIT_USAGE : FQ_EXIT_FAILED;
+}
+
+static void on_signal(int number) {
+    (void)number;
+    fq_participant_interrupt();
+}
+
+/* The first Ctrl-C or SIGTERM ends the client in good order; a second one ends the process. */
+static void catch_signals(void) {
+    struct sigaction action;
+    memset(&action, 0, sizeof action);
+    action.sa_handler = on_signal;
+    action.sa_flags = (int)SA_RESETHAND;
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);
+}
+
+int main(int argc, char **argv) {
+    if (argc == 2 && strcmp(argv[1], "--man") == 0) { /* for the build: writes the manual page */
+        fq_cli_man(&program, stdout);
+        return FQ_EXIT_OK;
+    }
+    fq_cli         cli;
+    fq_cli_outcome outcome = fq_cli_parse(&cli, &program, argc, argv, stdout, stderr);
+    int            code = FQ_EXIT_USAGE;
+    catch_signals();
+    if (outcome == FQ_CLI_HELP)
+        code = FQ_EXIT_OK;
+    if (outcome == FQ_CLI_VERSION) {
+        fq_cli_version(&program, stdout);
+        printf("build %s, kernels %s, BLIS %s\n", FQ_BUILD, fq_kernels_get()->name,
+               fq_gemm_kernel());
+        code = FQ_EXIT_OK;
+    }
+    if (outcome == FQ_CLI_COMMAND && (fq_kernels_check() != FQ_OK || fq_gemm_check() != FQ_OK))
+        fprintf(stderr, "%s: %s\n", program.name, fq_status_text());
+    else if (outcome == FQ_CLI_COMMAND)
+        code = functions[cli.command - commands](&cli);
+    fq_cli_fini(&cli);
+    if (fflush(stdout) != 0 && code == FQ_EXIT_OK) {
+        fprintf(stderr, "%s: cannot write the results\n", program.name);
+        code = FQ_EXIT_FAILED;
+    }
+    return code;
+}

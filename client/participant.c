@@ -1,0 +1,738 @@
+#include "client/participant.h"
+
+#include "base/crew.h"
+#include "base/file.h"
+#include "wire/socket.h"
+
+#include <inttypes.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+static const int64_t TICK_MS = 50, OFFER_AGAIN_MS = 3000, STATUS_MS = 2000;
+enum { QUEUE = 64 };
+
+static volatile sig_atomic_t interrupted;
+
+void fq_participant_interrupt(void) {
+    interrupted = 1;
+}
+
+bool fq_participant_interrupted(void) {
+    return interrupted != 0;
+}
+
+/* ---- hours ---- */
+fq_status fq_hours_add(fq_hours *hours, const char *text) {
+    int  h1, m1, h2, m2;
+    char rest;
+    if (sscanf(text, "%2d:%2d-%2d:%2d%c", &h1, &m1, &h2, &m2, &rest) != 4 || h1 < 0 || h1 > 23 ||
+        h2 < 0 || h2 > 24 || m1 < 0 || m1 > 59 || m2 < 0 || m2 > 59 || (h2 == 24 && m2 > 0))
+        return fq_fail(FQ_EINVAL, "--window: '%s' is not HH:MM-HH:MM", text);
+    if (hours->n == FQ_MAX_HOURS)
+        return fq_fail(FQ_EINVAL, "--window: at most %d", FQ_MAX_HOURS);
+    hours->of[hours->n].begin = 60 * h1 + m1;
+    hours->of[hours->n++].end = 60 * h2 + m2;
+    return FQ_OK;
+}
+
+bool fq_hours_allow(const fq_hours *hours, int minute) {
+    for (size_t i = 0; i < hours->n; i++) {
+        int begin = hours->of[i].begin, end = hours->of[i].end;
+        if (begin <= end ? minute >= begin && minute < end : minute >= begin || minute < end)
+            return true;
+    }
+    return hours->n == 0;
+}
+
+/* ---- the participant ---- */
+typedef enum stage {
+    WAITING,  /* for the model, for an earlier receipt, for the hour */
+    TRAINING, /* on a thread of the crew */
+    READY,    /* in the outbox, to be offered */
+    DONE,     /* has its receipt */
+} stage;
+
+/* An update on its way: of this round's plan, or left over from before. */
+typedef struct item {
+    struct item *next;
+    fq_outgoing  outgoing; /* sealed.size 0: not trained yet, or diverged */
+    stage        stage;
+    bool         diverged, old; /* old: of no plan at hand */
+    uint64_t     sent, wanted;  /* bytes sent, bytes that have arrived */
+    bool         is_wanted;     /* the coordinator has asked for it since the last offer */
+    int64_t      offered_ms;
+} item;
+
+typedef struct participant {
+    const fq_participant_options *options;
+    fq_participant_result        *result;
+    fq_dialer                    *dialer;
+    fq_crew                      *crew;
+    fq_work                      *work;
+    fq_arena                      arena;
+    fq_buffer                     head;
+    unsigned char                 run[FQ_RUN_ID_BYTES];
+    bool                          joined, over, told_refused;
+    uint64_t                      connections, beats;
+    uint32_t                      window;
+    int64_t                       heartbeat_ms, beat_ms, heard_ms, hello_ms, status_ms;
+    fq_status                     status;
+    char                          reason[1024];
+    uint64_t                      refusals[FQ_REASON_END];
+    item                         *items;
+    /* the plan at hand */
+    bool           planned, model_ready;
+    fq_wire_plan   plan; /* but for its list */
+    unsigned char *model;
+    uint64_t       have, asked;
+    int64_t        asked_ms;
+    size_t         training;
+    /* a plan that came while turns of the one before were going on */
+    bool         next_planned;
+    fq_wire_plan next;
+} participant;
+
+/* A turn on a thread of the crew. */
+typedef struct turn {
+    fq_job       job;
+    participant *p;
+    item        *item;
+    fq_binding   binding;
+    uint8_t      model_bits;
+    fq_outgoing  outgoing;
+    fq_status    status;
+    char         text[512];
+} turn;
+
+static int64_t now_ms(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static void fail(participant *p, fq_status status) {
+    if (p->status != FQ_OK)
+        return;
+    p->status = status;
+    snprintf(p->reason, sizeof p->reason, "%s", fq_status_text());
+}
+
+static bool send_message(participant *p, const fq_message *message, fq_cbytes body) {
+    p->head.size = 0;
+    return fq_encode_message(message, &p->head) == FQ_OK &&
+           fq_dialer_send(p->dialer, (fq_cbytes){p->head.data, p->head.size}, body) == FQ_OK;
+}
+
+/* ---- hello ---- */
+static void say_hello(participant *p) {
+    const fq_participant_options *options = p->options;
+    size_t                        n = options->work.simulation ? (size_t)options->work.n : 1;
+    fq_message                    message = {.kind = FQ_HELLO};
+    fq_hello                     *hello = &message.of.hello;
+    *hello = (fq_hello){.major = FQ_WIRE_MAJOR,
+                        .minor = FQ_WIRE_MINOR,
+                        .software = "fedq-client " FQ_VERSION,
+                        .simulation = options->work.simulation,
+                        .n_hosted = n,
+                        .hosted = calloc(n, sizeof *hello->hosted),
+                        .model_bits = options->model_bits,
+                        .memory_bytes = options->work.max_bytes};
+    for (size_t i = 0; i < options->work.widths.n && i < FQ_MAX_WIDTHS; i++)
+        hello->widths[hello->n_widths++] = (uint8_t)options->work.widths.v[i];
+    for (size_t i = 0; hello->hosted != NULL && i < n; i++)
+        hello->hosted[i] = (fq_hosted){
+            .client = options->work.first + i,
+            .examples =
+                options->work.simulation ? 1 : (uint32_t)fq_example_bucket(options->examples)};
+    if (hello->hosted != NULL)
+        (void)send_message(p, &message, (fq_cbytes){0});
+    free(hello->hosted);
+    p->joined = false;
+    p->hello_ms = now_ms();
+}
+
+/* ---- items ---- */
+static item *find_item(const participant *p, uint32_t round, uint64_t client) {
+    for (item *i = p->items; i != NULL; i = i->next)
+        if (i->outgoing.binding.round == round && i->outgoing.binding.client == client)
+            return i;
+    return NULL;
+}
+
+static item *add_item(participant *p, const fq_binding *binding, uint8_t model_bits) {
+    item *i = calloc(1, sizeof *i);
+    if (i == NULL)
+        return NULL;
+    i->outgoing.binding = *binding;
+    i->outgoing.model_bits = model_bits;
+    i->next = p->items;
+    p->items = i;
+    return i;
+}
+
+static void remove_item(participant *p, item *gone) {
+    for (item **at = &p->items; *at != NULL; at = &(*at)->next)
+        if (*at == gone) {
+            *at = gone->next;
+            fq_outgoing_fini(&gone->outgoing);
+            free(gone);
+            return;
+        }
+}
+
+/* Is another update of this client still without its receipt? Its state is not settled then. */
+static bool is_unsettled(const participant *p, const item *of) {
+    for (const item *i = p->items; i != NULL; i = i->next)
+        if (i != of && i->outgoing.binding.client == of->outgoing.binding.client &&
+            i->stage != DONE)
+            return true;
+    return false;
+}
+
+static void offer(participant *p, item *i) {
+    fq_message message = {.kind = FQ_UPDATE_OFFER,
+                          .of.update_part = {.round = i->outgoing.binding.round,
+                                             .client = i->outgoing.binding.client,
+                                             .total = i->outgoing.sealed.size,
+                                             .model_bits = i->outgoing.model_bits}};
+    if (i->outgoing.sealed.size > 0)
+        memcpy(message.of.update_part.nonce, i->outgoing.sealed.data, FQ_SEAL_NONCE_BYTES);
+    i->is_wanted = false;
+    i->offered_ms = now_ms();
+    (void)send_message(p, &message, (fq_cbytes){0});
+}
+
+/* As many chunks as the window allows. */
+static void pump(participant *p, item *i) {
+    uint64_t limit = i->wanted + (uint64_t)p->window * FQ_CHUNK_BYTES;
+    while (i->is_wanted && i->sent < i->outgoing.sealed.size && i->sent < limit) {
+        uint64_t   left = i->outgoing.sealed.size - i->sent;
+        size_t     size = left < FQ_CHUNK_BYTES ? (size_t)left : FQ_CHUNK_BYTES;
+        fq_message message = {.kind = FQ_UPDATE_CHUNK,
+                              .of.update_part = {.round = i->outgoing.binding.round,
+                                                 .client = i->outgoing.binding.client,
+                                                 .total = i->outgoing.sealed.size,
+                                                 .offset = i->sent,
+                                                 .model_bits = i->outgoing.model_bits}};
+        memcpy(message.of.update_part.nonce, i->outgoing.sealed.data, FQ_SEAL_NONCE_BYTES);
+        if (!send_message(p, &message, (fq_cbytes){i->outgoing.sealed.data + i->sent, size}))
+            return;
+        i->sent += size;
+        i->offered_ms = now_ms();
+    }
+}
+
+/* ---- training ---- */
+static void take_turn(fq_job *job, size_t thread) {
+    turn *t = (turn *)job;
+    t->status = interrupted
+                    ? fq_fail(FQ_ESTATE, "interrupted")
+                    : fq_work_turn(t->p->work, thread, &t->binding, t->model_bits, &t->outgoing);
+    snprintf(t->text, sizeof t->text, "%s", t->status == FQ_OK ? "" : fq_status_text());
+}
+
+static void turn_done(fq_job *job) {
+    turn        *t = (turn *)job;
+    participant *p = t->p;
+    char         quoted[FQ_LOG_QUOTED];
+    p->training--;
+    if (t->status == FQ_OK) {
+        t->item->outgoing = t->outgoing;
+        t->item->stage = READY;
+        offer(p, t->item);
+    } else if (t->status == FQ_ENONFINITE) {
+        fq_log_write(p->options->log, FQ_LOG_WARN, "diverged",
+                     "round=%" PRIu32 " client=%" PRIu64 " text=%s", t->binding.round + 1,
+                     t->binding.client, fq_log_quote(t->text, quoted));
+        t->item->diverged = true;
+        t->item->stage = READY;
+        offer(p, t->item);
+    } else if (t->status == FQ_EIO) { /* the disk is full, say: the turn is taken again */
+        fq_log_write(p->options->log, FQ_LOG_ERROR, "outbox_failed", "text=%s",
+                     fq_log_quote(t->text, quoted));
+        t->item->stage = WAITING;
+        t->item->offered_ms = now_ms();
+        if (t->item->old)
+            remove_item(p, t->item);
+    } else if (t->status != FQ_ESTATE) {
+        fail(p, fq_fail(t->status, "%s", t->text));
+    }
+    free(t);
+}
+
+static bool is_hour(const participant *p) {
+    time_t    now = time(NULL);
+    struct tm local;
+    localtime_r(&now, &local);
+    return fq_hours_allow(&p->options->hours, 60 * local.tm_hour + local.tm_min);
+}
+
+static void start_turns(participant *p) {
+    if (!p->model_ready || !is_hour(p))
+        return;
+    for (item *i = p->items; i != NULL; i = i->next) {
+        bool mine = i->stage == WAITING && !i->old && i->outgoing.binding.round == p->plan.round;
+        if (!mine || is_unsettled(p, i) || now_ms() - i->offered_ms < OFFER_AGAIN_MS)
+            continue;
+        turn *t = calloc(1, sizeof *t);
+        if (t == NULL)
+            return;
+        *t = (turn){.job = {.work = take_turn, .done = turn_done},
+                    .p = p,
+                    .item = i,
+                    .binding = i->outgoing.binding,
+                    .model_bits = i->outgoing.model_bits};
+        i->stage = TRAINING;
+        p->training++;
+        fq_crew_add(p->crew, &t->job);
+    }
+}
+
+/* ---- plan and model ---- */
+static void forget_plan(participant *p) {
+    for (item *i = p->items, *next; i != NULL; i = next) {
+        next = i->next;
+        if (i->stage == WAITING || i->stage == DONE)
+            remove_item(p, i);
+        else
+            i->old = true; /* finished work is offered until it has its receipt */
+    }
+    free(p->model);
+    p->model = NULL;
+    p->planned = p->model_ready = false;
+}
+
+static void request_model(participant *p) {
+    uint64_t limit = p->have + (uint64_t)p->window * FQ_CHUNK_BYTES;
+    while (p->asked < p->plan.model_bytes && p->asked < limit) {
+        fq_message message = {.kind = FQ_MODEL_REQUEST,
+                              .of.model_part = {.round = p->plan.round,
+                                                .model_bits = p->plan.model_bits,
+                                                .offset = p->asked,
+                                                .bytes = FQ_CHUNK_BYTES}};
+        if (!send_message(p, &message, (fq_cbytes){0}))
+            return;
+        p->asked += FQ_CHUNK_BYTES;
+        p->asked_ms = now_ms();
+    }
+}
+
+static void take_clients(participant *p, const fq_wire_plan *plan) {
+    for (size_t k = 0; k < plan->n_clients; k++) {
+        item *i = find_item(p, plan->round, plan->clients[k]);
+        if (i != NULL) { /* trained already, in this life or an earlier one */
+            i->old = false;
+            continue;
+        }
+        fq_binding binding = {.round = plan->round, .client = plan->clients[k]};
+        memcpy(binding.run, p->run, sizeof binding.run);
+        memcpy(binding.model, plan->model, sizeof binding.model);
+        if (add_item(p, &binding, plan->model_bits) == NULL)
+            fail(p, fq_fail(FQ_ENOMEM, "no memory for a plan of %zu clients", plan->n_clients));
+    }
+}
+
+static bool needs_model(const participant *p) {
+    for (const item *i = p->items; i != NULL; i = i->next)
+        if (i->stage == WAITING && !i->old)
+            return true;
+    return false;
+}
+
+static void begin_plan(participant *p, const fq_wire_plan *plan) {
+    bool same = p->planned && p->plan.round == plan->round &&
+                memcmp(p->plan.model, plan->model, sizeof plan->model) == 0 &&
+                p->plan.model_bytes == plan->model_bytes;
+    if (!same) {
+        forget_plan(p);
+        p->plan = *plan;
+        p->planned = true;
+        p->have = p->asked = 0;
+        fq_log_write(p->options->log, FQ_LOG_INFO, "planned",
+                     "round=%" PRIu32 " clients=%zu model_bytes=%" PRIu64 " time_left_ms=%" PRId64,
+                     plan->round + 1, plan->n_clients, plan->model_bytes, plan->time_left_ms);
+    }
+    p->asked = p->have;
+    take_clients(p, plan);
+    if (!p->model_ready && needs_model(p))
+        request_model(p);
+}
+
+static void take_plan(participant *p, const fq_wire_plan *plan) {
+    /* The decoded model is in use until the last turn of the round before has ended. */
+    bool other = p->planned && p->plan.round != plan->round;
+    if (p->training > 0 && other) {
+        forget_plan(p);
+        uint64_t *clients = calloc(plan->n_clients, sizeof *clients);
+        free(p->next.clients);
+        p->next = *plan;
+        p->next.clients = clients;
+        p->next_planned = clients != NULL;
+        if (clients != NULL)
+            memcpy(clients, plan->clients, plan->n_clients * sizeof *clients);
+        return;
+    }
+    p->next_planned = false;
+    begin_plan(p, plan);
+}
+
+static void take_model(participant *p) {
+    unsigned char digest[FQ_DIGEST_BYTES];
+    fq_cbytes     message = {p->model, (size_t)p->plan.model_bytes};
+    fq_digest(message, digest);
+    if (memcmp(digest, p->plan.model, sizeof digest) != 0) {
+        fq_log_write(p->options->log, FQ_LOG_WARN, "model_damaged", "round=%" PRIu32,
+                     p->plan.round + 1);
+        p->have = p->asked = 0;
+        return;
+    }
+    fq_status status = fq_work_begin_round(p->work, p->plan.round, message);
+    free(p->model);
+    p->model = NULL;
+    if (status != FQ_OK)
+        fail(p, status);
+    else
+        p->model_ready = true;
+}
+
+static void take_chunk(participant *p, const fq_model_part *part, fq_cbytes body) {
+    if (!p->planned || p->model_ready || p->training > 0 || part->round != p->plan.round ||
+        part->model_bits != p->plan.model_bits || part->offset != p->have || body.size == 0 ||
+        body.size > p->plan.model_bytes - p->have)
+        return;
+    if (p->model == NULL)
+        p->model = malloc((size_t)p->plan.model_bytes);
+    if (p->model == NULL) {
+        fail(p,
+             fq_fail(FQ_ENOMEM, "no memory for a model of %" PRIu64 " bytes", p->plan.model_bytes));
+        return;
+    }
+    memcpy(p->model + p->have, body.data, body.size);
+    p->have += body.size;
+    if (p->have == p->plan.model_bytes)
+        take_model(p);
+    else
+        request_model(p);
+}
+
+/* ---- what the coordinator says ---- */
+static void wait_for_crew(participant *p) {
+    while (p->crew != NULL && fq_crew_busy(p->crew) > 0) {
+        struct pollfd ready = {.fd = fq_crew_descriptor(p->crew), .events = POLLIN};
+        (void)poll(&ready, 1, 100);
+        fq_crew_finish(p->crew);
+    }
+}
+
+/* Turns that go on use the work, so they end first. */
+static void leave_run(participant *p) {
+    wait_for_crew(p);
+    forget_plan(p);
+    p->next_planned = false;
+    while (p->items != NULL)
+        remove_item(p, p->items);
+    fq_work_destroy(&p->work);
+}
+
+static void load_outbox(participant *p) {
+    fq_outgoing *entries;
+    size_t       n, damaged;
+    if (fq_outbox_read(p->options->work.home, &entries, &n, &damaged) != FQ_OK) {
+        fail(p, FQ_EIO);
+        return;
+    }
+    for (size_t e = 0; e < n; e++) {
+        const fq_binding *binding = &entries[e].binding;
+        item             *i = memcmp(binding->run, p->run, sizeof p->run) == 0
+                                  ? add_item(p, binding, entries[e].model_bits)
+                                  : NULL;
+        if (i == NULL) { /* of a run that is over */
+            fq_outbox_remove(p->options->work.home, binding);
+            fq_state_discard(p->options->work.home, binding);
+            fq_outgoing_fini(&entries[e]);
+            continue;
+        }
+        i->outgoing = entries[e];
+        i->stage = READY;
+        i->old = true;
+    }
+    free(entries);
+    if (n + damaged > 0)
+        fq_log_write(p->options->log, FQ_LOG_INFO, "outbox", "entries=%zu damaged=%zu", n, damaged);
+}
+
+/* The arena of messages holds at most the settings, or a plan for all our clients. */
+static fq_status make_arena(participant *p) {
+    return fq_arena_init(&p->arena, 4 * (size_t)FQ_MAX_HEAD_BYTES);
+}
+
+static void take_welcome(participant *p, const fq_welcome *welcome) {
+    p->heartbeat_ms = welcome->heartbeat_ms;
+    p->window = welcome->window;
+    p->joined = true;
+    p->over = false;
+    if (p->work == NULL || memcmp(p->run, welcome->run, sizeof p->run) != 0) {
+        leave_run(p);
+        memcpy(p->run, welcome->run, sizeof p->run);
+        fq_status status = fq_work_create(&p->work, &p->options->work, welcome);
+        if (status != FQ_OK) {
+            fail(p, status);
+            return;
+        }
+        load_outbox(p);
+        fq_log_write(p->options->log, FQ_LOG_INFO, "joined",
+                     "run=%s parameters=%zu memory_mib=%.1f threads=%zu",
+                     fq_work_experiment(p->work)->head.name,
+                     (size_t)fq_model_parameters(fq_work_model(p->work)),
+                     (double)fq_work_bytes(p->work) * 0x1p-20, p->options->work.threads);
+    } else {
+        fq_log_write(p->options->log, FQ_LOG_INFO, "rejoined", "outbox=%d", p->items != NULL);
+    }
+    for (item *i = p->items; i != NULL; i = i->next)
+        if (i->stage == READY)
+            offer(p, i);
+}
+
+static void take_want(participant *p, const fq_update_part *part) {
+    item *i = find_item(p, part->round, part->client);
+    if (i == NULL || i->stage != READY || i->outgoing.sealed.size != part->total ||
+        part->offset > part->total ||
+        memcmp(i->outgoing.sealed.data, part->nonce, sizeof part->nonce) != 0)
+        return;
+    if (!i->is_wanted || part->offset > i->sent)
+        i->sent = part->offset; /* from where it was cut */
+    i->is_wanted = true;
+    i->wanted = part->offset;
+    i->offered_ms = now_ms();
+    pump(p, i);
+}
+
+static void take_receipt(participant *p, const fq_receipt *receipt) {
+    item *i = find_item(p, receipt->round, receipt->client);
+    char  quoted[FQ_LOG_QUOTED];
+    if (i == NULL || i->stage != READY)
+        return;
+    const char *home = p->options->work.home;
+    bool        accepted = receipt->reason == FQ_REASON_NONE;
+    /* The state moves before the entry goes: after a crash in between, both are done again. */
+    if (accepted && fq_state_commit(home, &i->outgoing.binding) != FQ_OK) {
+        fail(p, FQ_EIO);
+        return;
+    }
+    if (!accepted)
+        fq_state_discard(home, &i->outgoing.binding);
+    fq_outbox_remove(home, &i->outgoing.binding);
+    p->result->accepted += accepted;
+    p->result->refused += !accepted;
+    p->refusals[receipt->reason]++;
+    fq_log_write(
+        p->options->log, accepted ? FQ_LOG_INFO : FQ_LOG_WARN, accepted ? "accepted" : "refused",
+        "round=%" PRIu32 " client=%" PRIu64 " reason=%s text=%s", receipt->round + 1,
+        receipt->client, fq_reason_name(receipt->reason), fq_log_quote(receipt->text, quoted));
+    i->stage = DONE;
+    fq_outgoing_fini(&(fq_outgoing){.sealed = i->outgoing.sealed});
+    i->outgoing.sealed = (fq_cbytes){0};
+    if (i->old)
+        remove_item(p, i);
+}
+
+static void take_refusal(participant *p, const fq_refusal *refusal) {
+    char quoted[FQ_LOG_QUOTED];
+    if (refusal->reason == FQ_REASON_NOT_JOINED) {
+        if (now_ms() - p->hello_ms > 200)
+            say_hello(p);
+        return;
+    }
+    fq_log_write(p->options->log, FQ_LOG_WARN, "refusal", "reason=%s retry_ms=%" PRIu32 " text=%s",
+                 fq_reason_name(refusal->reason), refusal->retry_ms,
+                 fq_log_quote(refusal->text, quoted));
+    if (refusal->reason == FQ_REASON_VERSION || refusal->reason == FQ_REASON_REVOKED)
+        fail(p, fq_fail(FQ_EAUTH, "the coordinator refuses us: %s", refusal->text));
+    if (refusal->reason == FQ_REASON_NOT_YOURS && !p->joined)
+        fail(p, fq_fail(FQ_EINVAL, "the coordinator refuses us: %s", refusal->text));
+}
+
+static void take_message(participant *p, const fq_arrival *arrival) {
+    fq_message message;
+    fq_arena_reset(&p->arena);
+    if (fq_decode_message(arrival->head, &p->arena, &message) != FQ_OK) {
+        fq_log_write(p->options->log, FQ_LOG_WARN, "unreadable", "text=\"%s\"", fq_status_text());
+        return;
+    }
+    p->heard_ms = now_ms();
+    switch (message.kind) {
+    case FQ_WELCOME: take_welcome(p, &message.of.welcome); break;
+    case FQ_REFUSAL: take_refusal(p, &message.of.refusal); break;
+    case FQ_PLAN:
+        if (p->joined && p->work != NULL)
+            take_plan(p, &message.of.plan);
+        break;
+    case FQ_MODEL_CHUNK: take_chunk(p, &message.of.model_part, arrival->body); break;
+    case FQ_UPDATE_WANT: take_want(p, &message.of.update_part); break;
+    case FQ_RECEIPT: take_receipt(p, &message.of.receipt); break;
+    case FQ_ROUND_OVER:
+        if (p->planned && message.of.round_over == p->plan.round)
+            forget_plan(p);
+        break;
+    case FQ_RUN_OVER:
+        p->over = true;
+        p->result->rounds = message.of.run_over.rounds;
+        snprintf(p->result->hash, sizeof p->result->hash, "%s", message.of.run_over.hash);
+        fq_log_write(p->options->log, FQ_LOG_INFO, "run_over", "rounds=%" PRIu32 " sha256=%s",
+                     p->result->rounds, p->result->hash);
+        break;
+    case FQ_HEARTBEAT: break;
+    default:
+        fq_log_write(p->options->log, FQ_LOG_WARN, "unexpected", "kind=%s",
+                     fq_message_name(message.kind));
+    }
+}
+
+/* ---- the loop ---- */
+static void watch_connection(participant *p) {
+    if (fq_dialer_now(p->dialer) == FQ_DIALER_REFUSED && !p->told_refused) {
+        char key[FQ_KEY_TEXT];
+        fq_public_key_text(fq_keypair_public(p->options->work.keys), key);
+        fq_log_write(p->options->log, FQ_LOG_ERROR, "not_admitted",
+                     "text=\"not on the coordinator's list of clients; there: fedq-server clients "
+                     "add DIR %s %s\"",
+                     p->options->name, key);
+        p->told_refused = true;
+    }
+    if (fq_dialer_connections(p->dialer) != p->connections) {
+        p->connections = fq_dialer_connections(p->dialer);
+        p->told_refused = false;
+        fq_log_write(p->options->log, FQ_LOG_INFO, "connected", "server=%s", p->options->server);
+        say_hello(p);
+    }
+    if (!p->joined && p->connections > 0 && now_ms() - p->hello_ms > OFFER_AGAIN_MS)
+        say_hello(p);
+}
+
+static void write_status(participant *p) {
+    char path[PATH_MAX], text[1024];
+    p->status_ms = now_ms();
+    size_t outbox = 0;
+    for (const item *i = p->items; i != NULL; i = i->next)
+        outbox += i->stage == READY;
+    int         used = snprintf(text, sizeof text,
+                                "{\"connected\": %s, \"joined\": %s, \"round\": %" PRIu32
+                                ", \"training\": %zu, \"outbox\": %zu, \"accepted\": %" PRIu64
+                                ", \"refused\": %" PRIu64 ", \"heard_ms\": %" PRId64
+                                ", \"run_over\": %s, \"refusals\": {",
+                        fq_dialer_now(p->dialer) == FQ_DIALER_CONNECTED ? "true" : "false",
+                        p->joined ? "true" : "false", p->planned ? p->plan.round + 1 : 0,
+                                p->training, outbox, p->result->accepted, p->result->refused,
+                        p->heard_ms == 0 ? -1 : now_ms() - p->heard_ms, p->over ? "true" : "false");
+    const char *comma = "";
+    for (int r = 1; r < FQ_REASON_END; r++)
+        if (p->refusals[r] > 0) {
+            used += snprintf(text + used, sizeof text - (size_t)used, "%s\"%s\": %" PRIu64, comma,
+                             fq_reason_name((fq_reason)r), p->refusals[r]);
+            comma = ", ";
+        }
+    snprintf(text + used, sizeof text - (size_t)used, "}}\n");
+    fq_home_path(p->options->work.home, "status.json", path);
+    (void)!fq_file_replace(path, (fq_cbytes){(const unsigned char *)text, strlen(text)}, false);
+}
+
+static void tick(participant *p) {
+    int64_t now = now_ms();
+    watch_connection(p);
+    if (p->joined && now - p->beat_ms >= p->heartbeat_ms) {
+        fq_message beat = {
+            .kind = FQ_HEARTBEAT,
+            .of.heartbeat = {.count = ++p->beats, .training = (uint32_t)p->training}};
+        (void)send_message(p, &beat, (fq_cbytes){0});
+        p->beat_ms = now;
+    }
+    if (p->next_planned && p->training == 0) {
+        p->next_planned = false;
+        begin_plan(p, &p->next);
+    }
+    if (p->joined && p->planned && !p->model_ready && needs_model(p) &&
+        (p->asked == p->have || now - p->asked_ms > OFFER_AGAIN_MS)) {
+        p->asked = p->have;
+        request_model(p);
+    }
+    for (item *i = p->items; p->joined && i != NULL; i = i->next) {
+        if (i->stage != READY)
+            continue;
+        if (now - i->offered_ms > OFFER_AGAIN_MS)
+            offer(p, i);
+        else
+            pump(p, i);
+    }
+    start_turns(p);
+    if (now - p->status_ms > STATUS_MS)
+        write_status(p);
+}
+
+static void say_goodbye(participant *p) {
+    fq_message bye = {.kind = FQ_BYE};
+    if (p->joined)
+        (void)send_message(p, &bye, (fq_cbytes){0});
+}
+
+static fq_status loop(participant *p) {
+    while (p->status == FQ_OK) {
+        bool message, crew;
+        FQ_TRY(fq_dialer_wait(p->dialer, TICK_MS, fq_crew_descriptor(p->crew), &message, &crew));
+        if (crew)
+            fq_crew_finish(p->crew);
+        watch_connection(p);
+        fq_arrival arrival;
+        while (message && p->status == FQ_OK && fq_dialer_receive(p->dialer, &arrival) == FQ_OK)
+            take_message(p, &arrival);
+        tick(p);
+        if (p->over && !p->options->keep)
+            return FQ_OK;
+        if (interrupted)
+            return fq_fail(FQ_ESTATE, "interrupted");
+    }
+    return fq_fail(p->status, "%s", p->reason);
+}
+
+static fq_status start(participant *p) {
+    const fq_participant_options *options = p->options;
+    const fq_dialer_options       dialer = {.endpoint = options->server,
+                                            .server = options->work.server,
+                                            .keys = options->work.keys,
+                                            .retry_ms = 200,
+                                            .retry_max_ms = 30000,
+                                            .max_frame_bytes = FQ_MAX_HEAD_BYTES,
+                                            .queue = QUEUE};
+    FQ_TRY(make_arena(p));
+    FQ_TRY(fq_crew_create(&p->crew, options->work.threads));
+    return fq_dialer_create(&p->dialer, &dialer);
+}
+
+fq_status fq_participant_run(const fq_participant_options *options, fq_participant_result *result) {
+    participant *p = calloc(1, sizeof *p);
+    if (p == NULL)
+        return fq_fail(FQ_ENOMEM, "no memory for a participant");
+    *result = (fq_participant_result){0};
+    p->options = options;
+    p->result = result;
+    fq_status status = start(p);
+    if (status == FQ_OK)
+        status = loop(p);
+    char reason[1024];
+    snprintf(reason, sizeof reason, "%s", fq_status_text());
+    wait_for_crew(p);
+    if (p->dialer != NULL) {
+        say_goodbye(p);
+        write_status(p);
+    }
+    leave_run(p);
+    fq_crew_destroy(&p->crew);
+    fq_dialer_destroy(&p->dialer);
+    free(p->next.clients);
+    fq_buffer_fini(&p->head);
+    fq_arena_fini(&p->arena);
+    free(p);
+    return status == FQ_OK ? FQ_OK : fq_fail(status, "%s", reason);
+}
