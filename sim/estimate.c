@@ -139,6 +139,7 @@ static fq_status measure_evaluation(simulation *sim, const fq_server *server,
     FQ_GO(status, fq_evaluator_create(&evaluator, sim->setup.model, sim->setup.dataset,
                                       sim->setup.partition, &sim->experiment->evaluate, seed,
                                       sim->options->pool));
+    FQ_GO(status, fq_evaluator_learn(evaluator, &sim->experiment->recipe));
     size_t count = fq_evaluator_count(evaluator);
     estimate->evaluator = fq_evaluator_bytes(evaluator);
     fq_evaluator_destroy(&evaluator);

@@ -179,6 +179,30 @@ void fq_view_init_extra(const fq_view_settings *settings, const fq_model *model,
     }
 }
 
+bool fq_view_learned_grids(const fq_view_settings *settings, const fq_bound *bound, size_t index,
+                           int bits, const float *w, fq_grid *grids, size_t *groups) {
+    const fq_weight_format format = weight_format(&settings->format);
+    const size_t           n = fq_weight_tensor_count(bound->model);
+    const fq_rows          rows = weight_rows(settings, index, n);
+    const int              row = fq_row_find(&rows, bits);
+    if (!format.rule->learned || row == FQ_NO_ROW)
+        return false;
+    const fq_tensor *tensor = NULL;
+    size_t           cursor = 0;
+    for (size_t i = 0; i <= index; i++)
+        tensor = fq_weight_tensor_next(bound->model, &cursor);
+    char name[FQ_TENSOR_NAME];
+    name_weight_steps(tensor, name);
+    const fq_tensor *steps = find_tensor(bound->model, name);
+    *groups = fq_weight_groups(&format, tensor->shape[0]);
+    if (steps == NULL || steps->count != rows.n * *groups)
+        return false;
+    for (size_t k = 0; w != NULL && k < *groups; k++)
+        grids[k] = fq_grid_of_step(format.grid, bits,
+                                   step_of(settings, w[steps->offset + (size_t)row * *groups + k]));
+    return true;
+}
+
 /* ---- a client turn ---- */
 
 static void bind_tensor(fq_view *view, size_t index, const fq_tensor *tensor, fq_grid *grids) {

@@ -153,6 +153,8 @@ void   fq_view_begin_step(const fq_bound *bound, const fq_step *step);
 void   fq_view_weights(const fq_bound *bound, const fq_step *step, const float *w, float *u);
 void   fq_view_pull(const fq_bound *bound, const fq_step *step, const float *w, const float *u,
                     float *g);
+bool   fq_view_learned_grids(const fq_view_settings *settings, const fq_bound *bound, size_t index,
+                             int bits, const float *w, fq_grid *grids, size_t *groups);
 void   fq_view_after_step(const fq_bound *bound, const fq_step *step, float *w);
 bool   fq_view_site_hook(const fq_bound *bound, const fq_step *step, float *w, float *g,
                          fq_site_hook *out);
