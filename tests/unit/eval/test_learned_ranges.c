@@ -71,6 +71,7 @@ static void check_model(const char *train, bool logs) {
         CU_ASSERT_TRUE(figures[1 + i].noise != figures[3 + i].noise);
     }
     fq_evaluator_destroy(&evaluator);
+    fq_pool_destroy(&tiny.pool);
     fq_tiny_destroy(&tiny);
 }
 
@@ -103,6 +104,7 @@ static void test_refusals(void) {
         FQ_ASSERT_FAILS(fq_evaluator_run(evaluator, fq_server_weights(tiny.server), figures),
                         FQ_EINVAL, rows[i].text);
         fq_evaluator_destroy(&evaluator);
+        fq_pool_destroy(&tiny.pool);
         fq_tiny_destroy(&tiny);
     }
 }
