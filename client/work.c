@@ -217,6 +217,7 @@ fq_status fq_work_begin_round(fq_work *work, uint32_t round, fq_cbytes model) {
     size_t               size = fq_model_size(work->setup.model);
     size_t               n_down = e->recipe.algorithm->n_down;
     uint32_t             found;
+    fq_levels            levels;
     fq_packed            packed[1 + FQ_MAX_VECTORS];
     const fq_expected    expected = {.size = size,
                                      .blocks = work->download_blocks,
@@ -224,7 +225,7 @@ fq_status fq_work_begin_round(fq_work *work, uint32_t round, fq_cbytes model) {
                                      .n_vectors = n_down,
                                      .limits = &e->server.limits};
     fq_arena_reset(&work->arena);
-    FQ_TRY(fq_decode_model(model, &expected, &work->arena, &found, packed));
+    FQ_TRY(fq_decode_model(model, &expected, &work->arena, &found, &levels, packed));
     if (found != round)
         return fq_fail(FQ_ESTALE, "a model of round %" PRIu32 " came for round %" PRIu32, found,
                        round);
@@ -236,6 +237,7 @@ fq_status fq_work_begin_round(fq_work *work, uint32_t round, fq_cbytes model) {
                            .seed = (uint64_t)e->head.seed,
                            .round = round,
                            .rate = fq_recipe_rate(&e->recipe, round),
+                           .levels = levels,
                            .w = work->vectors,
                            .server_vectors = n_down == 0 ? NULL : work->vectors + size};
     return FQ_OK;

@@ -24,7 +24,8 @@ static fq_status encode_model(service *s, uint8_t bits, fq_buffer *out) {
     size_t           n;
     const fq_packed *vectors = fq_round_download(s->server, &n);
     if (bits == 0)
-        return fq_encode_model(round, &vectors[0], &vectors[1], n - 1, download->block, out);
+        return fq_encode_model(round, &s->plan.levels, &vectors[0], &vectors[1], n - 1,
+                               download->block, out);
     const fq_quantizer *uniform = fq_quantizer_find("uniform");
     const fq_model     *model = s->options->setup->model;
     size_t              size = fq_model_size(model);
@@ -39,7 +40,8 @@ static fq_status encode_model(service *s, uint8_t bits, fq_buffer *out) {
                                SERVER_ID, bits, 0);
     FQ_GO(status, fq_quantize(uniform, bits, download->zstd, fq_server_weights(s->server), blocks,
                               &rng, &arena, &weights));
-    status = fq_encode_model(round, &weights, &vectors[1], n - 1, download->block, out);
+    status =
+        fq_encode_model(round, &s->plan.levels, &weights, &vectors[1], n - 1, download->block, out);
 done:
     fq_arena_fini(&arena);
     fq_blocks_free(&blocks);

@@ -155,17 +155,21 @@ static void take_seats(service *s, const fq_journal_round *round) {
 
 /* The server's half of the round, and the model that goes out. */
 static fq_status open_round(service *s, const fq_journal_round *round) {
-    uint64_t *cohort = calloc(round->n, sizeof *cohort), examples = 0;
+    uint64_t *cohort = calloc(2 * round->n, sizeof *cohort), examples = 0;
     if (cohort == NULL)
         return fq_fail(FQ_ENOMEM, "no memory for a cohort of %zu clients", round->n);
+    uint64_t *sizes = cohort + round->n;
     for (size_t i = 0; i < round->n; i++) {
         cohort[i] = round->members[i].client;
+        sizes[i] = round->members[i].examples;
         examples += round->members[i].examples;
     }
     take_seats(s, round);
     models_forget(s);
     fq_status           status = fq_round_open(s->server, cohort, round->n, examples, &s->plan);
     const model_format *format;
+    if (status == FQ_OK)
+        fq_round_size_clients(s->server, sizes, &s->plan);
     if (status == FQ_OK)
         status = model_of_bits(s, 0, &format);
     free(cohort);

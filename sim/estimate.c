@@ -54,7 +54,8 @@ fq_status simulation_memory(const simulation *sim, fq_sim_estimate *estimate) {
     *estimate = (fq_sim_estimate){
         .dataset_and_partition =
             fq_partition_bytes(sim->setup.partition) + dataset_bytes(sim->setup.dataset),
-        .cohort = cohort * (sizeof *sim->cohort + sizeof *sim->turns + sizeof *sim->rows),
+        .cohort = cohort * (sizeof *sim->cohort + sizeof *sim->sizes + sizeof *sim->turns +
+                            sizeof *sim->rows),
         .workers = worker * sim->n_workers,
         .server = fq_server_bytes(sim->setup.model, &e->recipe, &e->server, sim->n_workers),
         .available = available_memory()};
@@ -138,6 +139,7 @@ static fq_status measure_evaluation(simulation *sim, const fq_server *server,
     FQ_GO(status, fq_evaluator_create(&evaluator, sim->setup.model, sim->setup.dataset,
                                       sim->setup.partition, &sim->experiment->evaluate, seed,
                                       sim->options->pool));
+    FQ_GO(status, fq_evaluator_learn(evaluator, &sim->experiment->recipe));
     size_t count = fq_evaluator_count(evaluator);
     estimate->evaluator = fq_evaluator_bytes(evaluator);
     fq_evaluator_destroy(&evaluator);

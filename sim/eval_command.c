@@ -143,6 +143,7 @@ static fq_status evaluate(evaluation *eval, size_t workers) {
     FQ_TRY(fq_pool_create(&eval->pool, workers));
     FQ_TRY(fq_evaluator_create(&eval->evaluator, eval->model, eval->dataset, eval->partition,
                                &e->evaluate, seed, eval->pool));
+    FQ_TRY(fq_evaluator_learn(eval->evaluator, &e->recipe));
     eval->n = fq_evaluator_count(eval->evaluator);
     return fq_evaluator_run(eval->evaluator, eval->w, eval->figures);
 }

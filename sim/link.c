@@ -94,11 +94,13 @@ fq_status fq_link_open_round(fq_link *link, const fq_server *server, const fq_pl
     const fq_packed *download = fq_round_download(server, &n);
     size_t           block = link->settings->download.block;
     link->plan = *plan;
-    link->model_bytes = fq_model_bytes(plan->round, &download[0], &download[1], n - 1, block);
+    link->model_bytes =
+        fq_model_bytes(plan->round, &plan->levels, &download[0], &download[1], n - 1, block);
     if (link->transport == FQ_TRANSPORT_DIRECT)
         return FQ_OK;
     link->model.size = 0;
-    return fq_encode_model(plan->round, &download[0], &download[1], n - 1, block, &link->model);
+    return fq_encode_model(plan->round, &plan->levels, &download[0], &download[1], n - 1, block,
+                           &link->model);
 }
 
 uint64_t fq_link_model_bytes(const fq_link *link) {
@@ -118,7 +120,7 @@ fq_status fq_link_receive(fq_link *link, size_t worker, fq_plan *plan) {
                                   .limits = &link->settings->limits};
     fq_arena_reset(&end->arena);
     FQ_TRY(fq_decode_model((fq_cbytes){link->model.data, link->model.size}, &expected, &end->arena,
-                           &plan->round, packed));
+                           &plan->round, &plan->levels, packed));
     for (size_t v = 0; v < 1 + link->n_down; v++)
         FQ_TRY(fq_dequantize(&packed[v], link->download_blocks, &end->arena,
                              end->vectors + v * link->size));

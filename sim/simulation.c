@@ -78,6 +78,7 @@ static uint64_t begin_rows(simulation *sim, size_t n) {
         uint64_t id = sim->cohort[i];
         sim->rows[i] = (fq_client_row){
             .client = id, .n_examples = fq_partition_shard(sim->setup.partition, id).n};
+        sim->sizes[i] = sim->rows[i].n_examples;
         sim->turns[i] = (uint32_t)i;
         examples += fq_example_bucket(sim->rows[i].n_examples);
     }
@@ -97,6 +98,7 @@ static fq_status run_round(simulation *sim, fq_round_row *row, fq_round_summary 
     uint64_t examples = begin_rows(sim, n);
     fq_plan  plan;
     FQ_TRY(fq_round_open(server, sim->cohort, n, examples, &plan));
+    fq_round_size_clients(server, sim->sizes, &plan);
     FQ_TRY(fq_link_open_round(sim->link, server, &plan));
     FQ_TRY(fq_pool_for(sim->options->pool, n, train_client, sim));
 
@@ -139,6 +141,7 @@ fq_status simulation_prepare(simulation *sim) {
     FQ_TRY(simulation_memory(sim, &estimate));
     fq_gemm_start();
     sim->cohort = calloc(n, sizeof *sim->cohort);
+    sim->sizes = calloc(n, sizeof *sim->sizes);
     sim->turns = calloc(n, sizeof *sim->turns);
     sim->rows = calloc(n, sizeof *sim->rows);
     sim->workers = calloc(sim->n_workers, sizeof(fq_worker *));
@@ -146,8 +149,8 @@ fq_status simulation_prepare(simulation *sim) {
                                      .clients = e->server.clients};
     if (sim->states.vectors > 0)
         sim->states.state = calloc(e->server.clients, sizeof *sim->states.state);
-    if (sim->cohort == NULL || sim->turns == NULL || sim->rows == NULL || sim->workers == NULL ||
-        (sim->states.vectors > 0 && sim->states.state == NULL))
+    if (sim->cohort == NULL || sim->sizes == NULL || sim->turns == NULL || sim->rows == NULL ||
+        sim->workers == NULL || (sim->states.vectors > 0 && sim->states.state == NULL))
         return fq_fail(FQ_ENOMEM, "no memory for a cohort of %zu clients", n);
     for (size_t i = 0; i < sim->n_workers; i++)
         FQ_TRY(fq_worker_create(&sim->workers[i], sim->setup.model, &e->recipe,
@@ -164,6 +167,7 @@ void simulation_release(simulation *sim) {
         fq_worker_destroy(&sim->workers[i]);
     free(sim->workers);
     free(sim->cohort);
+    free(sim->sizes);
     free(sim->turns);
     free(sim->rows);
     fq_link_destroy(&sim->link);

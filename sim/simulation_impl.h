@@ -16,6 +16,7 @@ typedef struct simulation {
     fq_client_states      states;
     /* the round at hand */
     uint64_t      *cohort; /* [clients_per_round] ascending */
+    uint64_t      *sizes;  /* [clients_per_round] their examples */
     uint32_t      *turns;  /* [clients_per_round] places in the cohort, largest client first */
     fq_client_row *rows;   /* [clients_per_round] */
 } simulation;

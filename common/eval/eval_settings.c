@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Learned steps exist only for the widths that a model was trained at, so they are no rule here. */
 static const char *const grids[] = {"signed", "narrow", NULL}; /* the first ones of fq_grid_names */
 
 #define MIN_SCALE 0.1
@@ -22,8 +21,9 @@ const fq_key fq_eval_keys[] = {
      "weights."},
     {"pairs", FQ_TYPE_WORDS, FIELD(pairs), "[]", 0, 0, NULL,
      "More combinations, weights/activations: 4/8 is 4-bit weights with 8-bit activations."},
-    {"ranges", FQ_TYPE_WORDS, FIELD(ranges), "[mse]", 0, 0, fq_fitted_range_names,
-     "How the range of a weight tensor is found; each rule gives figures of its own."},
+    {"ranges", FQ_TYPE_WORDS, FIELD(ranges), "[mse]", 0, 0, fq_range_names,
+     "How the range of a weight tensor is found; each rule gives figures of its own. learned: the "
+     "steps that qat or mqat learned, at the widths they were trained at."},
     {"step_scales", FQ_TYPE_REALS, FIELD(step_scales), "[]", MIN_SCALE, MAX_SCALE, NULL,
      "With float activations, evaluate again with every step of the weights times this; the rule "
      "of such a figure reads mse*0.85."},
@@ -120,12 +120,12 @@ static fq_status check_ranges(const fq_eval_settings *settings) {
     for (size_t i = 0; i < settings->ranges.n; i++) {
         const char *rule = settings->ranges.v[i];
         bool        known = false;
-        for (size_t k = 0; fq_fitted_range_names[k] != NULL; k++)
-            known |= strcmp(rule, fq_fitted_range_names[k]) == 0;
+        for (size_t k = 0; fq_range_names[k] != NULL; k++)
+            known |= strcmp(rule, fq_range_names[k]) == 0;
         if (!known)
             return fq_fail(FQ_EINVAL,
-                           "evaluate.ranges: \"%s\" is not a rule that fits weights; "
-                           "`fedq-sim list ranges` shows them; all but learned fit",
+                           "evaluate.ranges: \"%s\" is not a rule for weights; "
+                           "`fedq-sim list ranges` shows them",
                            rule);
         for (size_t k = 0; k < i; k++)
             if (strcmp(rule, settings->ranges.v[k]) == 0)

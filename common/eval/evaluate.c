@@ -32,6 +32,7 @@ struct fq_evaluator {
     fq_eval_settings    settings;
     uint64_t            seed;
     fq_pool            *pool;
+    fq_bound            learned; /* whose steps the rule `learned` means; no method: nobody's */
 
     size_t    n_figures, n_versions, n_activations, n_tensors, n_sites;
     fq_figure plan[FQ_MAX_FIGURES];
@@ -358,6 +359,47 @@ static int tensor_bits(const fq_evaluator *e, size_t tensor, int bits) {
     return fq_policy_weight_bits((fq_layer_policy)e->settings.layers, tensor, e->n_tensors, bits);
 }
 
+static fq_status fail_learned(const fq_evaluator *e, size_t tensor, int bits) {
+    if (e->learned.method == NULL)
+        return fq_fail(FQ_EINVAL, "evaluate.ranges: learned: the model has no learned steps of "
+                                  "weights; train it with ranges: learned of qat or mqat");
+    size_t           cursor = 0;
+    const fq_tensor *weights = NULL;
+    for (size_t i = 0; i < fq_model_tensor_count(e->model); i++)
+        if (fq_model_tensor(e->model, i)->kind == FQ_WEIGHT && cursor++ == tensor)
+            weights = fq_model_tensor(e->model, i);
+    return fq_fail(FQ_EINVAL, "evaluate.ranges: learned: %s has no learned step at %d bits",
+                   weights == NULL ? "a tensor" : weights->name, bits);
+}
+
+fq_status fq_evaluator_learn(fq_evaluator *e, const fq_recipe *recipe) {
+    fq_bound bound[FQ_MAX_METHODS];
+    size_t   groups;
+    fq_recipe_bind(recipe, e->model, bound);
+    for (size_t m = 0; m < recipe->n_methods; m++)
+        if (bound[m].method->learned_grids != NULL)
+            e->learned = bound[m];
+    for (size_t v = 0; v < e->n_versions; v++)
+        for (size_t t = 0; e->versions[v].format.rule->learned && t < e->n_tensors; t++) {
+            const int bits = tensor_bits(e, t, e->versions[v].bits);
+            if (bits != FQ_FLOAT_BITS &&
+                (e->learned.method == NULL ||
+                 !e->learned.method->learned_grids(&e->learned, t, bits, NULL, NULL, &groups)))
+                return fail_learned(e, t, bits);
+        }
+    return FQ_OK;
+}
+
+/* Groups of a tensor that share a step. */
+static size_t groups_of(const fq_evaluator *e, size_t v, size_t tensor) {
+    const fq_weight_format *format = &e->versions[v].format;
+    size_t                  groups = fq_weight_groups(format, e->tensors[tensor].channels);
+    if (format->rule->learned && e->learned.method != NULL)
+        (void)e->learned.method->learned_grids(
+            &e->learned, tensor, tensor_bits(e, tensor, e->versions[v].bits), NULL, NULL, &groups);
+    return groups;
+}
+
 /* A task is one tensor of one copy. */
 static fq_status quantize_tensor(void *context, size_t task, size_t worker) {
     const eval_job         *job = context;
@@ -372,8 +414,12 @@ static fq_status quantize_tensor(void *context, size_t task, size_t worker) {
     e->errors[v * e->n_tensors + t] = 0;
     if (bits == FQ_FLOAT_BITS)
         return FQ_OK;
-    size_t groups = fq_weight_groups(format, tensor->channels);
-    fq_weight_fit(format, bits, x, tensor->count, tensor->channels, own->scratch, own->grids);
+    size_t groups = groups_of(e, v, t);
+    if (!format->rule->learned)
+        fq_weight_fit(format, bits, x, tensor->count, tensor->channels, own->scratch, own->grids);
+    else if (e->learned.method == NULL ||
+             !e->learned.method->learned_grids(&e->learned, t, bits, job->w, own->grids, &groups))
+        return fail_learned(e, t, bits);
     for (size_t i = 0; i < groups; i++)
         own->grids[i].step = fq_step_changed(e->versions[v].change, own->grids[i].step);
     fq_weight_quantize(own->grids, groups, x, tensor->count, y);
@@ -387,7 +433,7 @@ static void weigh_version(fq_evaluator *e, size_t v) {
     double error = 0, energy = 0, bits = 0, count = 0;
     for (size_t t = 0; t < e->n_tensors; t++) {
         int    width = tensor_bits(e, t, e->versions[v].bits);
-        size_t groups = fq_weight_groups(&e->versions[v].format, e->tensors[t].channels);
+        size_t groups = groups_of(e, v, t);
         count += (double)e->tensors[t].count;
         bits += width * (double)e->tensors[t].count;
         if (width == FQ_FLOAT_BITS)

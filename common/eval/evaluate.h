@@ -10,6 +10,7 @@
 #include "base/pool.h"
 #include "data/dataset.h"
 #include "model/model.h"
+#include "protocol/plan.h"
 #include "robust/robustness.h"
 
 enum { FQ_MAX_FIGURES = 256, FQ_RULE_BYTES = 24 };
@@ -79,6 +80,10 @@ FQ_MUST_CHECK fq_status fq_evaluator_create(fq_evaluator **out, const fq_model *
                                             const fq_dataset *set, const fq_partition *partition,
                                             const fq_eval_settings *settings, uint64_t seed,
                                             fq_pool *pool);
+/* How the model was trained, for the rule `learned`: its own steps, in the granularity and grid of
+ * training. `recipe` is borrowed. FQ_EINVAL: figures ask for steps that it has not. Without it the
+ * rule cannot be used. */
+FQ_MUST_CHECK fq_status fq_evaluator_learn(fq_evaluator *evaluator, const fq_recipe *recipe);
 void                    fq_evaluator_destroy(fq_evaluator **evaluator);
 /* Memory held from create to destroy: workspaces, and a copy of the weights for each quantized set
  * of them, up to 64 MiB of copies at a time (one copy at least). */

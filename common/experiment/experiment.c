@@ -187,6 +187,37 @@ static const fq_key upload_keys[] = {
      .help = "Clients remember what the coding lost and add it to their next update."},
     {0},
 };
+/* Under upload.adaptive. */
+static const fq_key adaptive_keys[] = {
+    {.name = "levels",
+     .type = FQ_TYPE_INT,
+     .offset = FIELD(fq_level_rule, levels),
+     .fallback = "0",
+     .min = 0,
+     .max = FQ_MAX_LEVELS,
+     .help = "Levels of each sign in the first round, from where they double; upload.bits are then "
+             "the most that they can take. 0: nothing adapts."},
+    {.name = "patience",
+     .type = FQ_TYPE_INT,
+     .offset = FIELD(fq_level_rule, patience),
+     .fallback = "5",
+     .min = 1,
+     .max = FQ_MAX_PATIENCE,
+     .help = "Rounds over which the clients' loss must fall, or the levels double."},
+    {.name = "smoothing",
+     .type = FQ_TYPE_REAL,
+     .offset = FIELD(fq_level_rule, smoothing),
+     .fallback = "0.9",
+     .min = 0,
+     .max = 0.9999,
+     .help = "Weight of the past in the running mean of that loss."},
+    {.name = "by_client",
+     .type = FQ_TYPE_BOOL,
+     .offset = FIELD(fq_level_rule, by_client),
+     .fallback = "true",
+     .help = "More levels for clients with more examples, at the same expected error."},
+    {0},
+};
 static const fq_key download_keys[] = {CODING_KEYS, {0}};
 
 static const char *const stop_names[] = {"never", "worst", "mean", "area", "float", NULL};
@@ -310,6 +341,7 @@ static void write_training(fq_buffer *yaml, const fq_experiment *e, const fq_hea
                  &e->server.aggregator_config);
     put_line(yaml, "upload:\n");
     fq_section_write(yaml, upload_keys, &e->upload, 2);
+    write_plugin(yaml, "adaptive", adaptive_keys, &recipe->adaptive);
     put_line(yaml, "download:\n");
     fq_section_write(yaml, download_keys, &e->download, 2);
 }
@@ -548,11 +580,12 @@ static fq_status load_aggregate(const fq_document *document, const fq_node *node
 }
 
 static fq_status load_coding(const fq_document *document, const fq_node *node, const char *path,
-                             const fq_key *keys, fq_coding_section *section, fq_coding *out) {
+                             const fq_key *keys, const char *const *sections,
+                             fq_coding_section *section, fq_coding *out) {
     char      key[64];
     name_list names = {0};
     LIST_NAMES(&names, fq_quantizers);
-    FQ_TRY(fq_section_load(document, node, path, keys, NULL, section));
+    FQ_TRY(fq_section_load(document, node, path, keys, sections, section));
     const fq_quantizer *quantizer = fq_quantizer_find(section->quantizer);
     snprintf(key, sizeof key, "%s.quantizer", path);
     if (quantizer == NULL)
@@ -570,6 +603,30 @@ static fq_status load_coding(const fq_document *document, const fq_node *node, c
                        .block = (size_t)section->block,
                        .zstd = section->entropy == 1,
                        .error_feedback = section->error_feedback};
+    return FQ_OK;
+}
+
+static fq_status load_upload(const fq_document *document, const fq_node *node, fq_experiment *e) {
+    static const char *const sections[] = {"adaptive", NULL};
+    fq_recipe               *recipe = &e->recipe;
+    const fq_node           *adaptive = fq_node_find(node, "adaptive");
+    FQ_TRY(
+        load_coding(document, node, "upload", upload_keys, sections, &e->upload, &recipe->upload));
+    FQ_TRY(fq_section_load(document, adaptive, "upload.adaptive", adaptive_keys, NULL,
+                           &recipe->adaptive));
+    if (recipe->adaptive.levels == 0)
+        return FQ_OK;
+    if (recipe->upload.quantizer->encode_levels == NULL)
+        return fq_node_fail(document, fq_node_find(adaptive, "levels"),
+                            "upload.adaptive.levels: %s has no choice of levels; use "
+                            "upload.quantizer qsgd",
+                            recipe->upload.quantizer->name);
+    if (recipe->adaptive.levels > fq_levels_most(recipe->upload.bits))
+        return fq_node_fail(document, fq_node_find(adaptive, "levels"),
+                            "upload.adaptive.levels: %lld of each sign do not fit %u bits "
+                            "(upload.bits); 1 to %ld do",
+                            (long long)recipe->adaptive.levels, (unsigned)recipe->upload.bits,
+                            (long)fq_levels_most(recipe->upload.bits));
     return FQ_OK;
 }
 
@@ -648,9 +705,8 @@ fq_status fq_experiment_load(const fq_document *document, fq_experiment *e) {
     FQ_TRY(load_model(document, fq_node_find(root, "model"), e));
     FQ_TRY(load_train(document, fq_node_find(root, "train"), e));
     FQ_TRY(load_aggregate(document, fq_node_find(root, "aggregate"), e));
-    FQ_TRY(load_coding(document, fq_node_find(root, "upload"), "upload", upload_keys, &e->upload,
-                       &e->recipe.upload));
-    FQ_TRY(load_coding(document, fq_node_find(root, "download"), "download", download_keys,
+    FQ_TRY(load_upload(document, fq_node_find(root, "upload"), e));
+    FQ_TRY(load_coding(document, fq_node_find(root, "download"), "download", download_keys, NULL,
                        &e->download, &e->server.download));
     FQ_TRY(fq_section_load(document, fq_node_find(root, "evaluate"), "evaluate", fq_eval_keys, NULL,
                            &e->evaluate));
@@ -720,6 +776,10 @@ void fq_experiment_document(fq_buffer *out) {
     document_section(out, "aggregate", "", aggregate_keys, "aggregate");
     DOCUMENT_TABLE(out, "aggregate", fq_aggregators);
     document_section(out, "upload", "How clients code their updates.", upload_keys, "upload");
+    document_section(out, "upload.adaptive",
+                     "A number of levels that follows the progress of training and the sizes of "
+                     "clients (DAdaQuant), for `qsgd`.",
+                     adaptive_keys, "upload.adaptive");
     document_section(out, "download", "How the model travels to the clients.", download_keys,
                      "download");
     document_section(out, "evaluate", "", fq_eval_keys, "evaluate");

@@ -4,6 +4,7 @@
 #define FQ_PROTOCOL_PLAN_H
 
 #include "algo/algorithm.h"
+#include "protocol/levels.h"
 #include "quant/quantizer.h"
 #include "robust/robustness.h"
 
@@ -41,6 +42,7 @@ typedef struct fq_recipe {
     bool                 nesterov;
     double               clip_norm; /* 2-norm of the gradient at most; 0: no clipping */
     fq_coding            upload;
+    fq_level_rule        adaptive; /* of the upload: then its bits are the most that there can be */
     size_t  n_capabilities; /* client k can run the widths of set k mod n; 0: all can run all */
     fq_ints capabilities[FQ_MAX_CAPABILITIES];
 } fq_recipe;
@@ -51,6 +53,7 @@ typedef struct fq_plan {
     uint64_t         seed;
     uint32_t         round; /* from 0 */
     double           rate;
+    fq_levels        levels;         /* of the upload's format, if they adapt */
     const float     *w;              /* [P] as the client received them */
     const float     *server_vectors; /* [n_down * P] */
 } fq_plan;

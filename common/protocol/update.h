@@ -7,11 +7,13 @@
 enum { FQ_MAX_VECTORS = 2 }; /* the weights' delta, and at most one more (SCAFFOLD's control) */
 
 typedef struct fq_update {
-    uint64_t  client;
-    uint32_t  round;
-    uint64_t  n_examples;
-    uint32_t  n_steps;
-    double    loss;  /* mean over all local steps */
+    uint64_t client;
+    uint32_t round;
+    uint64_t n_examples;
+    uint32_t n_steps;
+    double   loss; /* mean over all local steps */
+    double
+        first_loss;  /* mean over its examples on the model as received, if levels adapt; else 0 */
     double    drift; /* 2-norm of the delta before coding */
     size_t    n_vectors;
     fq_packed vectors[FQ_MAX_VECTORS];

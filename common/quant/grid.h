@@ -51,7 +51,7 @@ typedef struct fq_range_rule {
     bool needs_scratch;
     bool learned; /* the step is a model parameter: `fit` gives only its initial value */
 } fq_range_rule;
-/* minmax percentile mse gauss learned: the rules for weights. (running_minmax is a rule of
+/* minmax percentile mse gauss golden learned: the rules for weights. (running_minmax is a rule of
  * activations: fq_running_range below.) NULL-terminated; the lists of names are for keys of
  * settings, and name i is that of rule i. The fitted rules, all but the learned ones, come first.
  */

@@ -50,6 +50,12 @@ static void init_extra(const fq_bound *bound, float *w) {
     fq_view_init_extra(&settings, bound->model, w);
 }
 
+static bool learned_grids(const fq_bound *bound, size_t index, int bits, const float *w,
+                          fq_grid *grids, size_t *groups) {
+    const fq_view_settings settings = settings_of(bound->config);
+    return fq_view_learned_grids(&settings, bound, index, bits, w, grids, groups);
+}
+
 static void begin_turn(fq_bound *bound, fq_arena *arena) {
     const fq_view_settings settings = settings_of(bound->config);
     fq_view_begin_turn(&settings, bound, arena);
@@ -71,4 +77,6 @@ const fq_robustness fq_robustness_mqat = {
     .view_weights = fq_view_weights,
     .pull_gradient = fq_view_pull,
     .site_hook = fq_view_site_hook,
+    .after_step = fq_view_after_step,
+    .learned_grids = learned_grids,
 };

@@ -10,6 +10,8 @@
 const char *const fq_site_range_names[] = {"running_minmax", "learned", "minmax", NULL};
 const char *const fq_view_grid_names[] = {"signed", "narrow", NULL};
 
+const char *const fq_step_optimizer_names[] = {"sgd", "adam", NULL};
+
 static const float LEAST_STEP =
     1e-6f; /* of learned ones; a smaller or negative value counts as this */
 
@@ -141,6 +143,16 @@ size_t fq_view_extra(const fq_view_settings *settings, const fq_model *plain, fq
     return written;
 }
 
+/* A step as the model keeps it, and back. */
+static float kept_step(const fq_view_settings *settings, float step) {
+    return settings->format.log_steps ? logf(step) : step;
+}
+
+static float step_of(const fq_view_settings *settings, float kept) {
+    const float step = settings->format.log_steps ? expf(fminf(kept, 80.0f)) : kept;
+    return fmaxf(step, LEAST_STEP);
+}
+
 void fq_view_init_extra(const fq_view_settings *settings, const fq_model *model, float *w) {
     const fq_weight_format format = weight_format(&settings->format);
     if (!format.rule->learned)
@@ -160,11 +172,35 @@ void fq_view_init_extra(const fq_view_settings *settings, const fq_model *model,
         for (size_t r = 0; r < rows.n; r++)
             for (size_t k = 0; k < groups; k++)
                 w[steps->offset + r * groups + k] =
-                    format.rule
-                        ->fit(&format.options, format.grid, rows.bits[r],
-                              w + tensor->offset + k * count, count, NULL)
-                        .step;
+                    kept_step(settings, format.rule
+                                            ->fit(&format.options, format.grid, rows.bits[r],
+                                                  w + tensor->offset + k * count, count, NULL)
+                                            .step);
     }
+}
+
+bool fq_view_learned_grids(const fq_view_settings *settings, const fq_bound *bound, size_t index,
+                           int bits, const float *w, fq_grid *grids, size_t *groups) {
+    const fq_weight_format format = weight_format(&settings->format);
+    const size_t           n = fq_weight_tensor_count(bound->model);
+    const fq_rows          rows = weight_rows(settings, index, n);
+    const int              row = fq_row_find(&rows, bits);
+    if (!format.rule->learned || row == FQ_NO_ROW)
+        return false;
+    const fq_tensor *tensor = NULL;
+    size_t           cursor = 0;
+    for (size_t i = 0; i <= index; i++)
+        tensor = fq_weight_tensor_next(bound->model, &cursor);
+    char name[FQ_TENSOR_NAME];
+    name_weight_steps(tensor, name);
+    const fq_tensor *steps = find_tensor(bound->model, name);
+    *groups = fq_weight_groups(&format, tensor->shape[0]);
+    if (steps == NULL || steps->count != rows.n * *groups)
+        return false;
+    for (size_t k = 0; w != NULL && k < *groups; k++)
+        grids[k] = fq_grid_of_step(format.grid, bits,
+                                   step_of(settings, w[steps->offset + (size_t)row * *groups + k]));
+    return true;
 }
 
 /* ---- a client turn ---- */
@@ -211,10 +247,14 @@ void fq_view_begin_turn(const fq_view_settings *settings, fq_bound *bound, fq_ar
     fq_view_tensor *tensors = FQ_ARENA_NEW(arena, fq_view_tensor, n);
     fq_view_site   *sites = FQ_ARENA_NEW(arena, fq_view_site, n);
     fq_grid        *grids = FQ_ARENA_NEW(arena, fq_grid, n_grids);
+    const size_t    first = fq_model_parameters(model);
+    const bool      with_adam = settings->format.step_optimizer == FQ_STEPS_ADAM;
+    const size_t    n_steps = with_adam ? fq_model_trainable(model) - first : 0;
+    float          *moments = n_steps > 0 ? FQ_ARENA_NEW(arena, float, 3 * n_steps) : NULL;
     float *scratch = format.rule->needs_scratch ? FQ_ARENA_NEW(arena, float, largest) : NULL;
     bound->state = view;
     if (view == NULL || tensors == NULL || sites == NULL || grids == NULL ||
-        (format.rule->needs_scratch && scratch == NULL)) {
+        (format.rule->needs_scratch && scratch == NULL) || (n_steps > 0 && moments == NULL)) {
         bound->state = NULL; /* the arena was measuring, or says that it is exhausted */
         return;
     }
@@ -225,6 +265,14 @@ void fq_view_begin_turn(const fq_view_settings *settings, fq_bound *bound, fq_ar
                       .tensors = tensors,
                       .sites = sites,
                       .scratch = scratch};
+    if (n_steps > 0) {
+        memset(moments, 0, 3 * n_steps * sizeof *moments);
+        view->adam = (fq_steps_adam){.first = first,
+                                     .n = n_steps,
+                                     .g = moments,
+                                     .m = moments + n_steps,
+                                     .v = moments + 2 * n_steps};
+    }
     cursor = 0;
     for (size_t i = 0; i < n; i++) {
         bind_tensor(view, i, fq_weight_tensor_next(model, &cursor), grids);
@@ -279,7 +327,7 @@ static void find_grids(const fq_view *view, const fq_view_tensor *t, const float
     }
     for (size_t k = 0; k < t->groups; k++)
         t->grids[k] =
-            fq_grid_of_step(view->weight_format.grid, t->bits, fmaxf(steps[k], LEAST_STEP));
+            fq_grid_of_step(view->weight_format.grid, t->bits, step_of(&view->settings, steps[k]));
 }
 
 void fq_view_weights(const fq_bound *bound, const fq_step *step, const float *w, float *u) {
@@ -314,10 +362,38 @@ void fq_view_pull(const fq_bound *bound, const fq_step *step, const float *w, co
         if (learned_steps(t, w, &offset) != NULL)
             for (size_t k = 0; k < t->groups; k++)
                 g[offset + k] +=
-                    (float)(format->step_rate * fq_step_gradient(&t->grids[k], w + begin + k * part,
-                                                                 g + begin + k * part, part,
-                                                                 format->lsq_grad_scale));
+                    (float)(format->step_rate *
+                            (format->log_steps ? (double)t->grids[k].step : 1.0) *
+                            fq_step_gradient(&t->grids[k], w + begin + k * part,
+                                             g + begin + k * part, part, format->lsq_grad_scale));
         fq_weight_pull(t->grids, t->groups, w + begin, count, (float)format->ewgs, g + begin);
+    }
+    /* Adam takes the gradient of the steps away from the weights' step rule. */
+    const fq_steps_adam *adam = &view->adam;
+    if (adam->n > 0) {
+        memcpy(adam->g, g + adam->first, adam->n * sizeof *adam->g);
+        memset(g + adam->first, 0, adam->n * sizeof *g);
+    }
+}
+
+/* m <- b1 m + (1 - b1) g,  v <- b2 v + (1 - b2) g^2,
+ * w <- w - rate (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps)   (Kingma & Ba 2015) */
+void fq_view_after_step(const fq_bound *bound, const fq_step *step, float *w) {
+    const fq_view       *view = bound->state;
+    const fq_steps_adam *adam = &view->adam;
+    const double         b1 = 0.9, b2 = 0.999, eps = 1e-8;
+    if (adam->n == 0 || step->step == 0 ||
+        step->round < view->settings.format.start_round) /* nothing is quantized yet */
+        return;
+    const double first = 1.0 - pow(b1, step->step), second = 1.0 - pow(b2, step->step);
+    for (size_t i = 0; i < adam->n; i++) {
+        const double g = (double)adam->g[i];
+        const double m = b1 * (double)adam->m[i] + (1.0 - b1) * g;
+        const double v = b2 * (double)adam->v[i] + (1.0 - b2) * g * g;
+        adam->m[i] = (float)m;
+        adam->v[i] = (float)v;
+        w[adam->first + i] -=
+            (float)(view->settings.format.adam_rate * (m / first) / (sqrt(v / second) + eps));
     }
 }
 

@@ -14,13 +14,18 @@
  * the batch. */
 typedef enum fq_site_ranges { FQ_SITE_RUNNING, FQ_SITE_LEARNED, FQ_SITE_BATCH } fq_site_ranges;
 
+/* What trains learned steps: the weights' own step rule, or Adam. */
+typedef enum fq_step_optimizer { FQ_STEPS_SGD, FQ_STEPS_ADAM } fq_step_optimizer;
+
 /* How qat and mqat quantize, whatever the width. */
 typedef struct fq_view_format {
     int     ranges;                    /* of fq_range_names */
     int     activation_ranges;         /* fq_site_ranges */
     int     granularity, grid, layers; /* fq_granularity, fq_grid_kind, fq_layer_policy */
     double  percentile, margin, ewgs, step_rate;
-    bool    lsq_grad_scale;
+    int     step_optimizer; /* fq_step_optimizer */
+    double  adam_rate;
+    bool    lsq_grad_scale, log_steps;
     int64_t start_round;
 } fq_view_format;
 
@@ -77,10 +82,17 @@ typedef struct fq_view_settings {
     {"lsq_grad_scale", FQ_TYPE_BOOL, offsetof(config, format.lsq_grad_scale), "true", 0, 0, NULL,  \
      "Divide the gradient of a learned step by the root of count times levels."},                  \
     FQ_FORMAT_REAL(config, step_rate, "1", 1e6,                                                    \
-                   "Learning rate of learned steps, as a multiple of the weights' rate.")
+                   "Learning rate of learned steps, as a multiple of the weights' rate."),                \
+    {"log_steps", FQ_TYPE_BOOL, offsetof(config, format.log_steps), "false", 0, 0, NULL,           \
+     "Keep learned steps of weights as logarithms: trained, and averaged, by ratio."},             \
+    FQ_FORMAT_CHOICE(config, step_optimizer, "sgd", fq_step_optimizer_names,                       \
+                     "What trains learned steps: the weights' step rule, or Adam of its own."),    \
+    FQ_FORMAT_REAL(config, adam_rate, "1e-5", 1,                                                   \
+                   "Learning rate of learned steps under adam; step_rate is then without effect.")
 /* clang-format on */
 
-extern const char *const fq_site_range_names[], *const fq_view_grid_names[];
+extern const char *const fq_site_range_names[], *const fq_view_grid_names[],
+                                                    *const fq_step_optimizer_names[];
 
 /* ---- state of a client turn ---- */
 
@@ -112,6 +124,13 @@ typedef struct fq_view_site {
     int              bits; /* of this step */
 } fq_view_site;
 
+/* Adam on the learned steps, which are the trainable values past the parameters; it begins anew
+ * with each turn, as momentum does. */
+typedef struct fq_steps_adam {
+    size_t first, n;  /* n is 0 without adam */
+    float *g, *m, *v; /* [n] gradient of this step, its moments */
+} fq_steps_adam;
+
 typedef struct fq_view {
     fq_view_settings settings;
     fq_weight_format weight_format;
@@ -121,6 +140,7 @@ typedef struct fq_view {
     fq_view_site    *sites;   /* [n] */
     float           *scratch; /* [largest tensor] if the range rule needs it, else NULL */
     float           *w, *g;   /* of this step, for sites */
+    fq_steps_adam    adam;
 } fq_view;
 
 /* ---- the hooks of both methods; those before a turn take the settings ---- */
@@ -133,6 +153,9 @@ void   fq_view_begin_step(const fq_bound *bound, const fq_step *step);
 void   fq_view_weights(const fq_bound *bound, const fq_step *step, const float *w, float *u);
 void   fq_view_pull(const fq_bound *bound, const fq_step *step, const float *w, const float *u,
                     float *g);
+bool   fq_view_learned_grids(const fq_view_settings *settings, const fq_bound *bound, size_t index,
+                             int bits, const float *w, fq_grid *grids, size_t *groups);
+void   fq_view_after_step(const fq_bound *bound, const fq_step *step, float *w);
 bool   fq_view_site_hook(const fq_bound *bound, const fq_step *step, float *w, float *g,
                          fq_site_hook *out);
 

@@ -62,6 +62,11 @@ struct fq_robustness {
      * takes the gradient of learned activation steps. NULL: none. */
     bool (*site_hook)(const fq_bound *bound, const fq_step *step, float *w, float *g,
                       fq_site_hook *out);
+    /* The grids that weight tensor number `index` has at `bits` by the model's own learned steps,
+     * from its vector w -> grids [*groups]; w NULL: only whether there are such steps, and how
+     * many. false: there are none. NULL: never. Needs no turn. */
+    bool (*learned_grids)(const fq_bound *bound, size_t index, int bits, const float *w,
+                          fq_grid *grids, size_t *groups);
     /* Change the latent weights w [P] when the client has received them, and after each local step:
      * step->step local steps have been taken. NULL: no. */
     void (*after_step)(const fq_bound *bound, const fq_step *step, float *w);

@@ -1,5 +1,6 @@
 /* checkpoint.fq: magic, version, settings hash, round, weights, server vectors, clients' states,
- * note, CRC-32 of all before it. Little-endian. Described in docs/model-format.md. */
+ * the history of levels if those adapt, note, CRC-32 of all before it. Little-endian. Described in
+ * docs/model-format.md. */
 #include "base/file.h"
 #include "base/hash.h"
 #include "round/round_impl.h"
@@ -11,6 +12,15 @@
 
 static const unsigned char MAGIC[8] = {'F', 'Q', 'C', 'H', 'E', 'C', 'K', '\n'};
 enum { VERSION = 1 };
+
+static void put_history(const fq_level_history *history, const fq_level_rule *rule,
+                        fq_buffer *out) {
+    fq_put_u32(out, (uint32_t)history->levels);
+    fq_put_u32(out, history->losses);
+    fq_put_u32(out, history->changed);
+    for (int64_t i = 0; i <= rule->patience; i++)
+        fq_put_f64(out, history->smoothed[i]);
+}
 
 fq_status fq_checkpoint_encode(const fq_server *server, const char *settings_hash,
                                const fq_client_states *states, const char *note, fq_buffer *out) {
@@ -33,6 +43,8 @@ fq_status fq_checkpoint_encode(const fq_server *server, const char *settings_has
         fq_put_u64(out, k);
         fq_put_floats(out, states->state[k], states->vectors * server->size);
     }
+    if (server->recipe->adaptive.levels > 0)
+        put_history(&server->history, &server->recipe->adaptive, out);
     fq_put_text(out, note);
     fq_put_u32(out, fq_crc32((fq_cbytes){out->data, out->size}));
     if (out->failed)
@@ -83,6 +95,23 @@ static fq_status read_state(fq_reader *reader, size_t size, fq_client_states *fr
     return check_floats(fresh->state[client], count, "client states");
 }
 
+static fq_status get_history(fq_reader *reader, const fq_recipe *recipe,
+                             fq_level_history *history) {
+    const uint32_t levels = fq_get_u32(reader);
+    history->losses = fq_get_u32(reader);
+    history->changed = fq_get_u32(reader);
+    bool finite = true;
+    for (int64_t i = 0; i <= recipe->adaptive.patience; i++) {
+        history->smoothed[i] = fq_get_f64(reader);
+        finite = finite && isfinite(history->smoothed[i]);
+    }
+    history->levels = (int32_t)(levels & INT32_MAX);
+    if (reader->failed || !finite || levels < 1 ||
+        history->levels > fq_levels_most(recipe->upload.bits) || history->changed > history->losses)
+        return fq_fail(FQ_EPROTO, "the checkpoint's history of levels does not add up");
+    return FQ_OK;
+}
+
 fq_status fq_checkpoint_decode(fq_cbytes bytes, fq_server *server, const char *settings_hash,
                                fq_client_states *states, char note[FQ_NOTE_BYTES]) {
     fq_reader reader = fq_reader_of(bytes);
@@ -98,6 +127,7 @@ fq_status fq_checkpoint_decode(fq_cbytes bytes, fq_server *server, const char *s
     float           *values = malloc((count == 0 ? 1 : count) * sizeof *values);
     fq_client_states fresh = {.vectors = states->vectors, .clients = states->clients};
     char             fresh_note[FQ_NOTE_BYTES];
+    fq_level_history history = {0};
     fq_status        status = FQ_OK;
     if (values == NULL)
         return fq_fail(FQ_ENOMEM, "no memory for a checkpoint of %zu values", count);
@@ -115,11 +145,14 @@ fq_status fq_checkpoint_decode(fq_cbytes bytes, fq_server *server, const char *s
         for (uint64_t k = 0; k < present; k++)
             FQ_GO(status, read_state(&reader, server->size, &fresh));
     }
+    if (server->recipe->adaptive.levels > 0)
+        FQ_GO(status, get_history(&reader, server->recipe, &history));
     fq_get_text(&reader, fresh_note, sizeof fresh_note);
     if (reader.failed || fq_reader_left(&reader) != 4)
         FQ_GO(status, fq_fail(FQ_EPROTO, "the checkpoint does not end where it should"));
 
     server->round = round;
+    server->history = history;
     memcpy(server->w, values, server->size * sizeof *values);
     memcpy(server->vectors, values + server->size,
            server->n_vectors * server->size * sizeof *values);

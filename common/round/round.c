@@ -76,6 +76,7 @@ fq_status fq_server_create(fq_server **out, const fq_model *model, const fq_reci
     there &= (server->old_w = new_vectors(1, size)) != NULL;
     there &= (server->old_vectors = new_vectors(server->n_vectors, size)) != NULL;
     there &= (server->cohort = calloc(settings->cohort, sizeof *server->cohort)) != NULL;
+    there &= (server->sizes = calloc(settings->cohort, sizeof *server->sizes)) != NULL;
     there &= (server->answers = calloc(settings->cohort, sizeof *server->answers)) != NULL;
     for (size_t v = settings->aggregator->keeps ? 1 : 0; v < algorithm->n_up; v++)
         there &= (server->sums[v] = calloc(size, sizeof *server->sums[v])) != NULL;
@@ -103,6 +104,7 @@ fq_status fq_server_create(fq_server **out, const fq_model *model, const fq_reci
         status = fq_arena_init(&server->download_arena,
                                (1 + algorithm->n_down) * coding_bytes(&settings->download, size,
                                                                       server->download_blocks.n));
+    fq_level_history_begin(&server->history, &recipe->adaptive);
     if (status == FQ_OK)
         fq_recipe_init(recipe, model, seed, server->w);
     else
@@ -139,16 +141,10 @@ void fq_server_destroy(fq_server **slot) {
     free(server->old_vectors);
     free(server->cohort);
     free(server->answers);
+    free(server->sizes);
     pthread_mutex_destroy(&server->mutex);
     free(server);
     *slot = NULL;
-}
-
-uint64_t fq_example_bucket(uint64_t examples) {
-    uint64_t bucket = 1;
-    while (bucket < examples && bucket <= UINT64_MAX / 2)
-        bucket *= 2;
-    return bucket;
 }
 
 uint32_t fq_server_round(const fq_server *server) {
@@ -196,6 +192,7 @@ fq_status fq_round_open(fq_server *server, const uint64_t *cohort, size_t n, uin
             memset(server->sums[v], 0, server->size * sizeof *server->sums[v]);
     server->n_cohort = n;
     server->tally = (fq_tally){.max_weight = max_weight};
+    server->levels = (fq_levels){.all = server->history.levels};
     server->open = true;
     *plan =
         (fq_plan){.recipe = server->recipe,
@@ -203,10 +200,20 @@ fq_status fq_round_open(fq_server *server, const uint64_t *cohort, size_t n, uin
                   .seed = server->seed,
                   .round = server->round,
                   .rate = fq_recipe_rate(server->recipe, server->round),
+                  .levels = server->levels,
                   .w = server->sent,
                   .server_vectors =
                       server->recipe->algorithm->n_down == 0 ? NULL : server->sent + server->size};
     return FQ_OK;
+}
+
+void fq_round_size_clients(fq_server *server, const uint64_t *examples, fq_plan *plan) {
+    if (server->levels.all == 0 || !server->recipe->adaptive.by_client)
+        return;
+    for (size_t k = 0; k < server->n_cohort; k++)
+        server->sizes[k] = fq_example_bucket(examples[k]);
+    server->levels.factor = fq_level_factor(server->levels.all, server->sizes, server->n_cohort);
+    plan->levels = server->levels;
 }
 
 const fq_packed *fq_round_download(const fq_server *server, size_t *n) {
@@ -266,17 +273,18 @@ static fq_status check_envelope(const fq_server *server, const fq_update *update
                        "client %" PRIu64 " claims %" PRIu64 " examples; 1 to %" PRIu64
                        " are allowed",
                        update->client, update->n_examples, server->settings->limits.max_examples);
-    if (!isfinite(update->loss) || !isfinite(update->drift))
+    if (!isfinite(update->loss) || !isfinite(update->drift) || !isfinite(update->first_loss))
         return fq_fail(FQ_ENONFINITE, "client %" PRIu64 ": loss or drift is not finite",
                        update->client);
+    const int32_t levels = fq_levels_of(&server->levels, update->n_examples, recipe->upload.bits);
+    const uint8_t bits = levels == 0 ? recipe->upload.bits : fq_level_bits(levels);
     for (size_t v = 0; v < update->n_vectors; v++)
         if (update->vectors[v].quantizer != recipe->upload.quantizer ||
-            update->vectors[v].bits != recipe->upload.bits)
-            return fq_fail(FQ_EPROTO,
-                           "client %" PRIu64 ": an update in %s at %u bits; %s at %u was agreed",
-                           update->client, update->vectors[v].quantizer->name,
-                           (unsigned)update->vectors[v].bits, recipe->upload.quantizer->name,
-                           (unsigned)recipe->upload.bits);
+            update->vectors[v].bits != bits)
+            return fq_fail(
+                FQ_EPROTO, "client %" PRIu64 ": an update in %s at %u bits; %s at %u was agreed",
+                update->client, update->vectors[v].quantizer->name,
+                (unsigned)update->vectors[v].bits, recipe->upload.quantizer->name, (unsigned)bits);
     return FQ_OK;
 }
 
@@ -304,7 +312,11 @@ static fq_status add(fq_server *server, size_t member, const fq_update *update, 
     }
     for (size_t v = 1; v < update->n_vectors; v++)
         fq_exact_add(server->sums[v], x + v * server->size, server->size, 1, 1.0, server->shift);
-    *answer = (fq_answer){true, update->n_examples, update->loss, update->drift};
+    *answer = (fq_answer){.accepted = true,
+                          .examples = update->n_examples,
+                          .loss = update->loss,
+                          .drift = update->drift,
+                          .first_loss = update->first_loss};
     tally->n_accepted++;
     tally->weight += weight;
     return FQ_OK;
@@ -414,6 +426,21 @@ static fq_status take_step(fq_server *server, fq_pool *pool, fq_round_summary *s
     return FQ_OK;
 }
 
+/* The levels of the next rounds, from how the clients found the model of this one. */
+static void adapt_levels(fq_server *server) {
+    double   loss = 0.0;
+    uint64_t examples = 0;
+    for (size_t k = 0; k < server->n_cohort; k++) {
+        const fq_answer *answer = &server->answers[k];
+        if (!answer->accepted)
+            continue;
+        loss += answer->first_loss * (double)answer->examples;
+        examples += answer->examples;
+    }
+    fq_level_history_add(&server->history, &server->recipe->adaptive,
+                         fq_levels_most(server->recipe->upload.bits), loss / (double)examples);
+}
+
 fq_status fq_round_close(fq_server *server, fq_pool *pool, fq_round_summary *summary) {
     if (!server->open)
         return fq_fail(FQ_ESTATE, "no round is open");
@@ -422,6 +449,8 @@ fq_status fq_round_close(fq_server *server, fq_pool *pool, fq_round_summary *sum
     uint64_t needed = server->settings->min_clients < 1 ? 1 : server->settings->min_clients;
     if (summary->n_accepted >= needed)
         FQ_TRY(take_step(server, pool, summary));
+    if (summary->applied && server->levels.all != 0)
+        adapt_levels(server);
     server->round++;
     return FQ_OK;
 }

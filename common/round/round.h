@@ -50,6 +50,10 @@ const float *fq_server_weights(const fq_server *server); /* [P] */
  * points into the server and is valid until close. */
 FQ_MUST_CHECK fq_status fq_round_open(fq_server *server, const uint64_t *cohort, size_t n,
                                       uint64_t max_weight, fq_plan *plan);
+/* Say how many examples each client of the open round has, in the order of its cohort, for levels
+ * that adapt to clients (protocol/levels.h). Sizes are taken to the next power of two. Before the
+ * plan is used; without it, or without that rule, all clients have the same levels. */
+void fq_round_size_clients(fq_server *server, const uint64_t *examples, fq_plan *plan);
 /* The model as it travels in the open round: [0] the weights, then the n - 1 server vectors. */
 const fq_packed *fq_round_download(const fq_server *server, size_t *n);
 /* Take one update, or refuse it with a status and a text: FQ_ESTALE not of this round; FQ_EINVAL
@@ -60,10 +64,6 @@ FQ_MUST_CHECK fq_status fq_round_accept(fq_server *server, size_t worker, const 
 /* Combine, take the server's step, and count the round as done. FQ_ENONFINITE: the step gives
  * weights that are not finite; the state is then as before the round. */
 FQ_MUST_CHECK fq_status fq_round_close(fq_server *server, fq_pool *pool, fq_round_summary *summary);
-
-/* Examples rounded up to a power of two. The bound on a round's weight is the sum of these over the
- * cohort: a coordinator is told no more, and a simulation must fix the same scale. */
-uint64_t fq_example_bucket(uint64_t examples);
 
 /* ---- cohort: who is asked (a function of seed and round) ---- */
 /* m different clients of n, uniformly, ascending -> out [m]; m <= n. */

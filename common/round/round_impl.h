@@ -15,7 +15,7 @@ typedef struct fq_tally {
 typedef struct fq_answer {
     bool     accepted;
     uint64_t examples;
-    double   loss, drift;
+    double   loss, drift, first_loss;
 } fq_answer;
 
 struct fq_server {
@@ -27,10 +27,13 @@ struct fq_server {
     size_t                    size, n_vectors; /* P; server vectors */
     float                    *w;               /* [P] */
     float                    *vectors;         /* [n_server * P] */
+    fq_level_history          history;         /* if the upload's levels adapt */
     /* the open round */
+    fq_levels       levels;
     bool            open;
     uint64_t       *cohort;  /* [settings->cohort] ascending */
     fq_answer      *answers; /* [settings->cohort] */
+    uint64_t       *sizes;   /* [settings->cohort] scratch of fq_round_size_clients */
     size_t          n_cohort;
     int             shift;
     int64_t        *sums[FQ_MAX_VECTORS]; /* [P] each; [0] is NULL if the aggregator keeps */

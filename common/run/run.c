@@ -132,6 +132,7 @@ static fq_status open_all(fq_run *run) {
     FQ_TRY(fq_evaluator_create(&run->evaluator, run->setup->model, run->setup->dataset,
                                run->setup->partition, &e->evaluate, (uint64_t)e->head.seed,
                                run->options.pool));
+    FQ_TRY(fq_evaluator_learn(run->evaluator, &e->recipe));
     FQ_TRY(fq_run_take_folder(run));
     FQ_TRY(load_checkpoint(run));
     run->stopped = stopped_before(run);

@@ -239,6 +239,25 @@ static fq_status train(fq_worker *worker, const fq_plan *plan, const fq_client *
     return FQ_OK;
 }
 
+/* The mean loss over the client's examples on the weights it received. */
+static double loss_before(fq_worker *worker, const fq_plan *plan, const fq_client *client) {
+    const size_t n = client->shard.n, n_classes = fq_model_network(worker->model)->n_classes;
+    const size_t most = (size_t)worker->recipe->batch;
+    double       loss = 0.0;
+    for (size_t i = 0; i < n; i++)
+        worker->order[i] = (uint32_t)i;
+    for (size_t begin = 0; begin < n; begin += most) {
+        const size_t batch = n - begin < most ? n - begin : most, lanes = fq_lanes(batch);
+        size_t       correct;
+        fq_shard_gather(&client->shard, worker->order + begin, batch, lanes,
+                        fq_workspace_input(worker->workspace), worker->labels);
+        const fq_pass pass = {.batch = batch};
+        const float  *logits = fq_model_forward(worker->model, worker->workspace, plan->w, &pass);
+        loss += fq_cross_entropy(logits, worker->labels, n_classes, batch, lanes, NULL, &correct);
+    }
+    return loss / (double)n;
+}
+
 /* Code the vectors of the update. With error feedback the first one is delta plus what earlier
  * rounds owe, and the memory keeps what this coding loses (Seide et al. 2014). */
 static fq_status encode(fq_worker *worker, const fq_plan *plan, const fq_client *client,
@@ -247,15 +266,17 @@ static fq_status encode(fq_worker *worker, const fq_plan *plan, const fq_client 
     size_t           size = fq_model_size(worker->model);
     if (memory != NULL)
         fq_kernels_get()->axpy(size, 1.0f, memory, worker->delta);
-    const float *vectors[FQ_MAX_VECTORS] = {worker->delta, worker->extra};
-    const size_t n = worker->recipe->algorithm->n_up;
+    const float  *vectors[FQ_MAX_VECTORS] = {worker->delta, worker->extra};
+    const int32_t levels = fq_levels_of(&plan->levels, client->shard.n, upload->bits);
+    const uint8_t bits = levels == 0 ? upload->bits : fq_level_bits(levels);
+    const size_t  n = worker->recipe->algorithm->n_up;
     assert(n <= FQ_MAX_VECTORS);
     out->n_vectors = n;
     for (size_t v = 0; v < n; v++) {
         fq_rng rng =
             fq_rng_stream(plan->seed, FQ_RNG_ROUNDING, plan->round, client->id, 0, (uint32_t)v);
-        FQ_TRY(fq_quantize(upload->quantizer, upload->bits, upload->zstd, vectors[v],
-                           worker->blocks, &rng, &worker->arena, &out->vectors[v]));
+        FQ_TRY(fq_quantize_levels(upload->quantizer, bits, levels, upload->zstd, vectors[v],
+                                  worker->blocks, &rng, &worker->arena, &out->vectors[v]));
     }
     if (memory != NULL) {
         FQ_TRY(fq_dequantize(&out->vectors[0], worker->blocks, &worker->arena, worker->sent));
@@ -295,6 +316,8 @@ fq_status fq_client_turn(fq_worker *worker, const fq_plan *plan, const fq_client
                            .rate = plan->rate};
 
     *out = (fq_update){.client = client->id, .round = plan->round, .n_examples = client->shard.n};
+    if (plan->levels.all != 0)
+        out->first_loss = loss_before(worker, plan, client);
     FQ_TRY(train(worker, plan, client, &algo, &out->n_steps, &out->loss));
     for (size_t i = 0; i < size; i++)
         worker->delta[i] = worker->w[i] - plan->w[i];

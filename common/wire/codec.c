@@ -44,6 +44,7 @@ static Fq__Wire__Update message_of_update(const fq_update *update, size_t block,
     message.steps = update->n_steps;
     message.loss = update->loss;
     message.drift = update->drift;
+    message.first_loss = update->first_loss;
     for (size_t v = 0; v < update->n_vectors; v++) {
         vector_of_packed(&vectors[v], &update->vectors[v], block);
         pointers[v] = &vectors[v];
@@ -60,13 +61,16 @@ size_t fq_update_bytes(const fq_update *update, size_t block) {
 }
 
 /* The same for a model; `vectors` has room for the weights too. */
-static Fq__Wire__Model message_of_model(uint32_t round, const fq_packed *weights,
-                                        const fq_packed *server_vectors, size_t n, size_t block,
-                                        Fq__Wire__Vector *vectors, Fq__Wire__Vector **pointers) {
+static Fq__Wire__Model message_of_model(uint32_t round, const fq_levels *levels,
+                                        const fq_packed *weights, const fq_packed *server_vectors,
+                                        size_t n, size_t block, Fq__Wire__Vector *vectors,
+                                        Fq__Wire__Vector **pointers) {
     Fq__Wire__Model message = FQ__WIRE__MODEL__INIT;
     assert(n <= FQ_MAX_VECTORS);
     message.protocol = FQ_PROTOCOL_VERSION;
     message.round = round;
+    message.levels = (uint32_t)levels->all;
+    message.levels_factor = levels->factor;
     vector_of_packed(&vectors[0], weights, block);
     message.weights = &vectors[0];
     for (size_t v = 0; v < n; v++) {
@@ -78,19 +82,19 @@ static Fq__Wire__Model message_of_model(uint32_t round, const fq_packed *weights
     return message;
 }
 
-size_t fq_model_bytes(uint32_t round, const fq_packed *weights, const fq_packed *server_vectors,
-                      size_t n, size_t block) {
+size_t fq_model_bytes(uint32_t round, const fq_levels *levels, const fq_packed *weights,
+                      const fq_packed *server_vectors, size_t n, size_t block) {
     Fq__Wire__Vector vectors[FQ_MAX_VECTORS + 1], *pointers[FQ_MAX_VECTORS];
     Fq__Wire__Model  message =
-        message_of_model(round, weights, server_vectors, n, block, vectors, pointers);
+        message_of_model(round, levels, weights, server_vectors, n, block, vectors, pointers);
     return fq__wire__model__get_packed_size(&message);
 }
 
-fq_status fq_encode_model(uint32_t round, const fq_packed *weights, const fq_packed *server_vectors,
-                          size_t n, size_t block, fq_buffer *out) {
+fq_status fq_encode_model(uint32_t round, const fq_levels *levels, const fq_packed *weights,
+                          const fq_packed *server_vectors, size_t n, size_t block, fq_buffer *out) {
     Fq__Wire__Vector vectors[FQ_MAX_VECTORS + 1], *pointers[FQ_MAX_VECTORS];
     Fq__Wire__Model  message =
-        message_of_model(round, weights, server_vectors, n, block, vectors, pointers);
+        message_of_model(round, levels, weights, server_vectors, n, block, vectors, pointers);
     size_t         bytes = fq__wire__model__get_packed_size(&message);
     unsigned char *place = fq_buffer_grow(out, bytes);
     if (place == NULL)
@@ -167,7 +171,7 @@ fq_status fq_decode_update(fq_cbytes bytes, const fq_expected *expected, fq_aren
                        "client %" PRIu64 " claims %" PRIu64 " examples; 1 to %" PRIu64
                        " are allowed",
                        message->client, message->examples, expected->limits->max_examples);
-    if (!isfinite(message->loss) || !isfinite(message->drift))
+    if (!isfinite(message->loss) || !isfinite(message->drift) || !isfinite(message->first_loss))
         return fq_fail(FQ_ENONFINITE,
                        "client %" PRIu64 " reports a loss or drift that is not finite",
                        message->client);
@@ -180,6 +184,7 @@ fq_status fq_decode_update(fq_cbytes bytes, const fq_expected *expected, fq_aren
                         .n_steps = message->steps,
                         .loss = message->loss,
                         .drift = message->drift,
+                        .first_loss = message->first_loss,
                         .n_vectors = message->n_vectors};
     for (size_t v = 0; v < update.n_vectors; v++)
         FQ_TRY(packed_of_vector(message->vectors[v], expected, &update.vectors[v]));
@@ -188,7 +193,7 @@ fq_status fq_decode_update(fq_cbytes bytes, const fq_expected *expected, fq_aren
 }
 
 fq_status fq_decode_model(fq_cbytes bytes, const fq_expected *expected, fq_arena *arena,
-                          uint32_t *round, fq_packed *vectors) {
+                          uint32_t *round, fq_levels *levels, fq_packed *vectors) {
     ProtobufCAllocator     allocator = fq_wire_allocator(arena);
     const Fq__Wire__Model *message = fq__wire__model__unpack(&allocator, bytes.size, bytes.data);
     if (message == NULL)
@@ -199,9 +204,14 @@ fq_status fq_decode_model(fq_cbytes bytes, const fq_expected *expected, fq_arena
     if (message->n_server_vectors != expected->n_vectors)
         return fq_fail(FQ_EPROTO, "a model has %zu server vectors; %zu are needed",
                        message->n_server_vectors, expected->n_vectors);
+    if (message->levels > FQ_MAX_LEVELS || !(message->levels_factor >= 0.0) ||
+        !isfinite(message->levels_factor))
+        return fq_fail(FQ_EPROTO, "a model asks for %" PRIu32 " levels and a factor of %g",
+                       message->levels, message->levels_factor);
     FQ_TRY(packed_of_vector(message->weights, expected, &vectors[0]));
     for (size_t v = 0; v < expected->n_vectors; v++)
         FQ_TRY(packed_of_vector(message->server_vectors[v], expected, &vectors[v + 1]));
     *round = message->round;
+    *levels = (fq_levels){(int32_t)message->levels, message->levels_factor};
     return FQ_OK;
 }

@@ -23,13 +23,13 @@ typedef struct fq_expected {
 
 /* Size of the encoded message, without making it. */
 size_t fq_update_bytes(const fq_update *update, size_t block);
-size_t fq_model_bytes(uint32_t round, const fq_packed *weights, const fq_packed *server_vectors,
-                      size_t n, size_t block);
+size_t fq_model_bytes(uint32_t round, const fq_levels *levels, const fq_packed *weights,
+                      const fq_packed *server_vectors, size_t n, size_t block);
 
 /* Append a message to `out`. FQ_ENOMEM. */
-FQ_MUST_CHECK fq_status fq_encode_model(uint32_t round, const fq_packed *weights,
-                                        const fq_packed *server_vectors, size_t n, size_t block,
-                                        fq_buffer *out);
+FQ_MUST_CHECK fq_status fq_encode_model(uint32_t round, const fq_levels *levels,
+                                        const fq_packed *weights, const fq_packed *server_vectors,
+                                        size_t n, size_t block, fq_buffer *out);
 FQ_MUST_CHECK fq_status fq_encode_update(const fq_update *update, size_t block, fq_buffer *out);
 
 /* `bytes` -> update, whose bodies lie in `arena`. FQ_EPROTO with what was found and expected;
@@ -40,7 +40,8 @@ FQ_MUST_CHECK fq_status fq_decode_update(fq_cbytes bytes, const fq_expected *exp
 /* The same for a model: vectors [1 + expected->n_vectors] gets the weights, then the server's
  * vectors. */
 FQ_MUST_CHECK fq_status fq_decode_model(fq_cbytes bytes, const fq_expected *expected,
-                                        fq_arena *arena, uint32_t *round, fq_packed *vectors);
+                                        fq_arena *arena, uint32_t *round, fq_levels *levels,
+                                        fq_packed *vectors);
 /* Arena bytes that decoding may need for a message of this size. */
 size_t fq_decode_arena_bytes(size_t message_bytes);
 

@@ -60,6 +60,7 @@ void fq_tiny_run(fq_tiny *tiny, uint32_t rounds, size_t workers) {
     fq_pool         *pool;
     must(fq_pool_create(&pool, workers));
     job.cohort = calloc(n, sizeof *job.cohort);
+    uint64_t *sizes = calloc(n, sizeof *sizes);
     job.workers = calloc(workers, sizeof(fq_worker *));
     job.states = calloc(clients, sizeof(float *));
     size_t state = fq_client_state_vectors(recipe) * fq_model_size(tiny->setup.model);
@@ -76,6 +77,9 @@ void fq_tiny_run(fq_tiny *tiny, uint32_t rounds, size_t workers) {
         for (size_t i = 0; i < n; i++)
             examples += fq_partition_shard(tiny->setup.partition, job.cohort[i]).n;
         must(fq_round_open(tiny->server, job.cohort, n, examples, &job.plan));
+        for (size_t i = 0; i < n; i++)
+            sizes[i] = fq_partition_shard(tiny->setup.partition, job.cohort[i]).n;
+        fq_round_size_clients(tiny->server, sizes, &job.plan);
         must(fq_pool_for(pool, n, take_turn, &job));
         must(fq_round_close(tiny->server, pool, &summary));
     }
@@ -86,5 +90,6 @@ void fq_tiny_run(fq_tiny *tiny, uint32_t rounds, size_t workers) {
     free(job.states);
     free(job.workers);
     free(job.cohort);
+    free(sizes);
     fq_pool_destroy(&pool);
 }

@@ -101,7 +101,7 @@ static void test_bad_settings(void) {
         set_words(&s.pairs, 1, &pairs[i]);
         FQ_ASSERT_FAILS(fq_eval_settings_check(&s), FQ_EINVAL, "evaluate.pairs: \"");
     }
-    static const char *const rules[] = {"learned", "best"};
+    static const char *const rules[] = {"running_minmax", "best"};
     for (size_t i = 0; i < 2; i++) {
         s = eval_defaults();
         set_words(&s.ranges, 1, &rules[i]);

@@ -32,7 +32,8 @@ static double error_of(const float *values, size_t n, fq_grid grid) {
 }
 
 static void test_table(void) {
-    static const char *const names[] = {"minmax", "percentile", "mse", "gauss", "learned"};
+    static const char *const names[] = {"minmax", "percentile", "mse",
+                                        "gauss",  "golden",     "learned"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         CU_ASSERT_PTR_NOT_NULL(fq_range_rules[i]);
         if (fq_range_rules[i] == NULL)
@@ -45,9 +46,9 @@ static void test_table(void) {
         if (!fq_range_rules[i]->learned)
             CU_ASSERT_STRING_EQUAL(fq_fitted_range_names[i], names[i]);
     }
-    CU_ASSERT_PTR_NULL(fq_range_rules[5]);
-    CU_ASSERT_PTR_NULL(fq_range_names[5]);
-    CU_ASSERT_PTR_NULL(fq_fitted_range_names[4]);
+    CU_ASSERT_PTR_NULL(fq_range_rules[6]);
+    CU_ASSERT_PTR_NULL(fq_range_names[6]);
+    CU_ASSERT_PTR_NULL(fq_fitted_range_names[5]);
     CU_ASSERT_PTR_NULL(fq_range_find("maxmin"));
 }
 
@@ -101,6 +102,29 @@ static void test_mse_is_best(void) {
     /* Two values are two levels. */
     const float two[4] = {-0.7f, 0.7f, 0.7f, -0.7f};
     CU_ASSERT_DOUBLE_EQUAL(fit("mse", FQ_GRID_SIGNED, 1, two, 4).step, 1.4, 1e-6);
+}
+
+/* Of many values the error has one minimum, which the golden section finds as well as a hundred
+ * candidates do, on every grid; of few it is a local one. */
+static void test_golden_section(void) {
+    static const fq_grid_kind kinds[] = {FQ_GRID_SIGNED, FQ_GRID_NARROW, FQ_GRID_ASYMMETRIC};
+    for (int bits = 1; bits <= 8; bits++)
+        for (size_t k = 0; k < 3; k++) {
+            normal_values(0.3, (uint32_t)bits);
+            const double best = error_of(x, MANY, fit("mse", kinds[k], bits, x, MANY));
+            const double found = error_of(x, MANY, fit("golden", kinds[k], bits, x, MANY));
+            CU_ASSERT_TRUE(found <= 1.003 * best);
+            CU_ASSERT_TRUE(found >= 0.98 * best);
+        }
+    for (int bits = 2; bits <= 8; bits++) {
+        const fq_range_options margin = {.margin = 0.5};
+        const fq_grid          grid =
+            fq_range_find("golden")->fit(&margin, FQ_GRID_SIGNED, bits, W, N, NULL);
+        CU_ASSERT_TRUE(error_of(W, N, grid) <
+                       2.0 * error_of(W, N, fit("minmax", FQ_GRID_SIGNED, bits, W, N)));
+        /* Within [M/100, M], M = 1.5. */
+        CU_ASSERT_TRUE(grid.step * grid.high >= 0.015f && grid.step * grid.high <= 1.5001f);
+    }
 }
 
 static void test_search_in_pieces(void) {
@@ -238,6 +262,7 @@ int main(void) {
         {"table", test_table},
         {"golden table of mse", test_golden_mse},
         {"mse is the best candidate", test_mse_is_best},
+        {"golden section", test_golden_section},
         {"search in pieces", test_search_in_pieces},
         {"gauss", test_gauss},
         {"percentile", test_percentile},

@@ -398,6 +398,70 @@ static void test_learned_rate_and_scale(void) {
     rig_fini(&r);
 }
 
+/* As a logarithm the step gives the same view, and its gradient is D times that by the step; the
+ * mean of two is their geometric mean. */
+static void test_log_steps(void) {
+    fq_qat_config config = qat_of(3, rig_rule("learned"));
+    config.format.log_steps = true;
+    rig r;
+    golden_rig(&r, &config);
+    const size_t at = rig_tensor(&r, "dense1.weight.step")->offset;
+    CU_ASSERT_DOUBLE_EQUAL((double)r.w[at], log(0.461880215), 1e-6);
+    r.w[at] = (logf(0.0625f) + logf(1.0f)) / 2.0f;
+    const fq_step step = rig_step(&r, 0, 0, 0);
+    rig_view(&r, &step);
+    const float expected[8] = {-1.0f, -0.5f, -0.25f, 0.0f, 0.0f, 0.0f, 0.25f, 0.75f};
+    for (int i = 0; i < 8; i++) {
+        CU_ASSERT_DOUBLE_EQUAL((double)r.u[i], (double)expected[i], 1e-6);
+        r.g[i] = 1.0f;
+    }
+    pull(&r, &step);
+    CU_ASSERT_DOUBLE_EQUAL((double)r.g[at], 0.25 * -0.122474487, 1e-6);
+    /* Whatever SGD makes of it, the step is a positive, finite number. */
+    const float extremes[] = {-1000.0f, 1000.0f};
+    for (int i = 0; i < 2; i++) {
+        r.w[at] = extremes[i];
+        rig_view(&r, &step);
+        CU_ASSERT_TRUE(state_of(&r)->tensors[0].grids[0].step > 0.0f &&
+                       isfinite(state_of(&r)->tensors[0].grids[0].step));
+    }
+    rig_fini(&r);
+}
+
+/* Adam leaves nothing of the steps' gradient to the weights' step rule, moves by the rate at first,
+ * and then as its definition says. */
+static void test_step_adam(void) {
+    fq_qat_config config = qat_of(3, rig_rule("learned"));
+    config.format.step_optimizer = FQ_STEPS_ADAM;
+    config.format.adam_rate = 0.01;
+    rig r;
+    golden_rig(&r, &config);
+    const size_t at = rig_tensor(&r, "dense1.weight.step")->offset;
+    double       m = 0.0, v = 0.0, expected = 0.25;
+    r.w[at] = 0.25f;
+    const fq_step begin = rig_step(&r, 0, 0, 0);
+    r.bound.method->after_step(&r.bound, &begin, r.w);
+    CU_ASSERT_EQUAL(r.w[at], 0.25f);
+    for (uint32_t t = 1; t <= 5; t++) {
+        const fq_step step = rig_step(&r, 0, 0, t - 1), after = rig_step(&r, 0, 0, t);
+        rig_view(&r, &step);
+        for (int i = 0; i < 8; i++)
+            r.g[i] = t == 3 ? -2.0f : 1.0f;
+        pull(&r, &step);
+        CU_ASSERT_EQUAL(r.g[at], 0.0f);
+        const double g = (double)state_of(&r)->adam.g[0];
+        CU_ASSERT_TRUE(g != 0.0);
+        r.bound.method->after_step(&r.bound, &after, r.w);
+        m = 0.9 * m + 0.1 * g;
+        v = 0.999 * v + 0.001 * g * g;
+        expected -= 0.01 * (m / (1.0 - pow(0.9, t))) / (sqrt(v / (1.0 - pow(0.999, t))) + 1e-8);
+        CU_ASSERT_DOUBLE_EQUAL((double)r.w[at], expected, 1e-6);
+        if (t == 1)
+            CU_ASSERT_DOUBLE_EQUAL((double)r.w[at], 0.25 + 0.01, 1e-6); /* the gradient is < 0 */
+    }
+    rig_fini(&r);
+}
+
 /* Loss c.u of the view, as a function of the step. */
 static double loss_at(rig *r, size_t at, float value, const float *c) {
     const fq_step step = rig_step(r, 0, 0, 0);
@@ -594,6 +658,8 @@ int main(void) {
         {"learned: golden values", test_learned_golden},
         {"learned: rate and scale", test_learned_rate_and_scale},
         {"learned: finite differences", test_learned_finite_differences},
+        {"learned: logarithms", test_log_steps},
+        {"learned: adam", test_step_adam},
         {"learned: rows of widths and channels", test_learned_rows},
         {"learned: a width of the client's own", test_learned_foreign_width},
         {"learned: a step below zero", test_learned_step_below_zero},

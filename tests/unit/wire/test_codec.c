@@ -44,6 +44,7 @@ static void test_round_trip(void) {
                           make(fq_quantizers[row]->name, fq_quantizers[row]->max_bits, n, &arena),
                       got;
             fq_expected expected = expect(n);
+            sent.first_loss = 0.75;
             FQ_ASSERT_OK(fq_encode_update(&sent, 0, &bytes));
             CU_ASSERT_EQUAL(bytes.size, fq_update_bytes(&sent, 0));
             FQ_ASSERT_OK(
@@ -54,6 +55,7 @@ static void test_round_trip(void) {
             CU_ASSERT_EQUAL(got.n_steps, 19);
             CU_ASSERT_EQUAL(got.loss, 0.5);
             CU_ASSERT_EQUAL(got.drift, 0.25);
+            CU_ASSERT_EQUAL(got.first_loss, 0.75);
             for (size_t v = 0; v < n; v++) {
                 CU_ASSERT_PTR_EQUAL(got.vectors[v].quantizer, fq_quantizers[row]);
                 CU_ASSERT_EQUAL(got.vectors[v].body.size, sent.vectors[v].body.size);
@@ -63,6 +65,41 @@ static void test_round_trip(void) {
             }
             fq_buffer_fini(&bytes);
         }
+    fq_arena_fini(&arena);
+}
+
+/* A model, with the levels of its round; numbers of levels that cannot be are refused. */
+static void test_model(void) {
+    const fq_levels good[] = {{0}, {.all = 3}, {.all = 127, .factor = 0.125}};
+    const fq_levels bad[] = {{.all = 128},
+                             {.all = -1},
+                             {.all = 1, .factor = -1.0},
+                             {.all = 1, .factor = (double)NAN},
+                             {.all = 1, .factor = (double)INFINITY}};
+    fq_arena        arena;
+    FQ_ASSERT_OK(fq_arena_init(&arena, 1 << 20));
+    const fq_update   update = make("uniform", 8, 2, &arena);
+    const fq_expected expected = expect(1);
+    for (size_t i = 0; i < 8; i++) {
+        const fq_levels *levels = i < 3 ? &good[i] : &bad[i - 3];
+        fq_buffer        bytes = {0};
+        fq_levels        got;
+        fq_packed        vectors[2];
+        uint32_t         round;
+        FQ_ASSERT_OK(
+            fq_encode_model(9, levels, &update.vectors[0], &update.vectors[1], 1, 0, &bytes));
+        CU_ASSERT_EQUAL(bytes.size,
+                        fq_model_bytes(9, levels, &update.vectors[0], &update.vectors[1], 1, 0));
+        const fq_cbytes message = {bytes.data, bytes.size};
+        if (i < 3) {
+            FQ_ASSERT_OK(fq_decode_model(message, &expected, &arena, &round, &got, vectors));
+            CU_ASSERT_TRUE(round == 9 && got.all == levels->all && got.factor == levels->factor);
+        } else {
+            FQ_ASSERT_FAILS(fq_decode_model(message, &expected, &arena, &round, &got, vectors),
+                            FQ_EPROTO, "a model asks for");
+        }
+        fq_buffer_fini(&bytes);
+    }
     fq_arena_fini(&arena);
 }
 
@@ -148,6 +185,7 @@ static void test_golden_bytes(void) {
 int main(void) {
     static const fq_case cases[] = {
         {"round trip", test_round_trip},
+        {"model", test_model},
         {"lies are refused", test_lies_are_refused},
         {"truncation", test_truncation},
         {"golden bytes", test_golden_bytes},
