@@ -307,7 +307,7 @@ fq_status fq_listener_wait(fq_listener *listener, int64_t timeout_ms, int fd, bo
  * address alone. */
 static void name_of_descriptor(int descriptor, char out[FQ_ADDRESS_BYTES],
                                char host[FQ_ADDRESS_BYTES]) {
-    struct sockaddr_storage from;
+    struct sockaddr_storage from = {0};
     socklen_t               length = sizeof from;
     char                    port[8];
     struct sockaddr        *peer = (struct sockaddr *)&from;
