@@ -74,7 +74,8 @@ void fq_tiny_run(fq_tiny *tiny, uint32_t rounds, size_t workers) {
         must(fq_cohort_sample((uint64_t)tiny->experiment->head.seed, fq_server_round(tiny->server),
                               clients, n, job.cohort));
         for (size_t i = 0; i < n; i++)
-            examples += fq_partition_shard(tiny->setup.partition, job.cohort[i]).n;
+            examples +=
+                fq_example_bucket(fq_partition_shard(tiny->setup.partition, job.cohort[i]).n);
         must(fq_round_open(tiny->server, job.cohort, n, examples, &job.plan));
         must(fq_pool_for(pool, n, take_turn, &job));
         must(fq_round_close(tiny->server, pool, &summary));
