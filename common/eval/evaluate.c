@@ -328,6 +328,11 @@ size_t fq_evaluator_count(const fq_evaluator *e) {
     return e->n_figures;
 }
 
+size_t fq_evaluator_examples(const fq_evaluator *e) {
+    return e->n_figures * fq_dataset_test_count(e->set) + e->calibration_examples +
+           e->n_versions * e->moments_batches * FQ_MOMENTS_BATCH;
+}
+
 const fq_figure *fq_evaluator_plan(const fq_evaluator *e) {
     return e->plan;
 }

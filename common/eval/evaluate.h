@@ -91,6 +91,9 @@ size_t fq_evaluator_bytes(const fq_evaluator *evaluator);
 
 size_t fq_evaluator_count(
     const fq_evaluator *evaluator); /* figures of one evaluation, <= FQ_MAX_FIGURES */
+/* Examples that one evaluation passes through the network: its time is about so many forward
+ * passes, and that of finding the weights' ranges. */
+size_t fq_evaluator_examples(const fq_evaluator *evaluator);
 /* The bits and rules of the figures, in the order in which `run` fills them: float first, then by
  * rule, activations, falling width; plain rules before those with changed steps. */
 const fq_figure *fq_evaluator_plan(const fq_evaluator *evaluator);
