@@ -403,6 +403,8 @@ static fq_status take_step(fq_server *server, fq_pool *pool, fq_round_summary *s
                                  .n_trainable = fq_model_trainable(server->model),
                                  .round = server->round,
                                  .share = (double)job.n / (double)server->settings->clients,
+                                 .rate = fq_recipe_rate(server->recipe, server->round),
+                                 .max_steps = (uint32_t)server->recipe->max_steps,
                                  .vectors = server->vectors,
                                  .mean = server->mean,
                                  .extra = server->sums[1] == NULL ? NULL : server->extra,

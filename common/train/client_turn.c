@@ -26,8 +26,9 @@ struct fq_worker {
     float *views[FQ_MAX_METHODS]; /* [P] weights as each method shows them; NULL: as it got them */
     float *delta;                 /* [P] */
     float *extra;                 /* [P] second vector of the update, or NULL */
-    float *sent;  /* [P] what the server will decode of a vector, or NULL if no one here cares */
-    float *state; /* [vectors * P] the client's new state until the turn has succeeded */
+    float *sent[FQ_MAX_VECTORS];  /* [P] what the server will decode of each vector; NULL if the
+                                     client keeps nothing */
+    float   *state; /* [vectors * P] the client's new state until the turn has succeeded */
     uint64_t passes;
 };
 
@@ -64,7 +65,9 @@ static fq_status lay_out(fq_worker *worker) {
             recipe->methods[m]->view_weights == NULL ? NULL : FQ_ARENA_NEW(arena, float, size);
     worker->delta = FQ_ARENA_NEW(arena, float, size);
     worker->extra = recipe->algorithm->n_up > 1 ? FQ_ARENA_NEW(arena, float, size) : NULL;
-    worker->sent = fq_client_state_vectors(recipe) > 0 ? FQ_ARENA_NEW(arena, float, size) : NULL;
+    for (size_t v = 0; v < recipe->algorithm->n_up; v++)
+        worker->sent[v] =
+            fq_client_state_vectors(recipe) > 0 ? FQ_ARENA_NEW(arena, float, size) : NULL;
     worker->state = FQ_ARENA_NEW(arena, float, size *fq_client_state_vectors(recipe));
     worker->turn_mark = fq_arena_mark(arena);
     /* What a turn takes on top, and gives back. */
@@ -260,33 +263,30 @@ static double loss_before(fq_worker *worker, const fq_plan *plan, const fq_clien
 
 /* Code the vectors of the update. With error feedback the first one is delta plus what earlier
  * rounds owe, and the memory keeps what this coding loses (Seide et al. 2014). */
-static fq_status encode(fq_worker *worker, const fq_plan *plan, const fq_client *client,
+static fq_status encode(fq_worker *worker, const fq_plan *plan, const fq_algo_client *algo,
                         float *memory, fq_update *out) {
-    const fq_coding *upload = &worker->recipe->upload;
-    size_t           size = fq_model_size(worker->model);
+    const fq_algorithm *algorithm = worker->recipe->algorithm;
+    const fq_coding    *upload = &worker->recipe->upload;
+    const float        *vectors[FQ_MAX_VECTORS] = {worker->delta, worker->extra};
+    assert(algorithm->n_up <= FQ_MAX_VECTORS);
     if (memory != NULL)
-        fq_kernels_get()->axpy(size, 1.0f, memory, worker->delta);
-    const float  *vectors[FQ_MAX_VECTORS] = {worker->delta, worker->extra};
-    const int32_t levels = fq_levels_of(&plan->levels, client->shard.n, upload->bits);
+        fq_kernels_get()->axpy(algo->size, 1.0f, memory, worker->delta);
+    const int32_t levels = fq_levels_of(&plan->levels, out->n_examples, upload->bits);
     const uint8_t bits = levels == 0 ? upload->bits : fq_level_bits(levels);
-    const size_t  n = worker->recipe->algorithm->n_up;
-    assert(n <= FQ_MAX_VECTORS);
-    out->n_vectors = n;
-    for (size_t v = 0; v < n; v++) {
+    out->n_vectors = algorithm->n_up;
+    for (size_t v = 0; v < out->n_vectors; v++) {
         fq_rng rng =
-            fq_rng_stream(plan->seed, FQ_RNG_ROUNDING, plan->round, client->id, 0, (uint32_t)v);
+            fq_rng_stream(plan->seed, FQ_RNG_ROUNDING, plan->round, out->client, 0, (uint32_t)v);
         FQ_TRY(fq_quantize_levels(upload->quantizer, bits, levels, upload->zstd, vectors[v],
                                   worker->blocks, &rng, &worker->arena, &out->vectors[v]));
+        if (worker->sent[v] != NULL)
+            FQ_TRY(
+                fq_dequantize(&out->vectors[v], worker->blocks, &worker->arena, worker->sent[v]));
     }
-    if (memory != NULL) {
-        FQ_TRY(fq_dequantize(&out->vectors[0], worker->blocks, &worker->arena, worker->sent));
-        for (size_t i = 0; i < size; i++)
-            memory[i] = worker->delta[i] - worker->sent[i];
-    }
-    if (n > 1) {
-        FQ_TRY(fq_dequantize(&out->vectors[1], worker->blocks, &worker->arena, worker->sent));
-        fq_kernels_get()->axpy(size, 1.0f, worker->sent, worker->state);
-    }
+    for (size_t i = 0; memory != NULL && i < algo->size; i++)
+        memory[i] = worker->delta[i] - worker->sent[0][i];
+    if (algorithm->client_sent != NULL)
+        algorithm->client_sent(algo, (const float *const *)worker->sent);
     return FQ_OK;
 }
 
@@ -313,7 +313,8 @@ fq_status fq_client_turn(fq_worker *worker, const fq_plan *plan, const fq_client
                            .global = plan->w,
                            .server_vectors = plan->server_vectors,
                            .client_vectors = recipe->algorithm->n_client > 0 ? worker->state : NULL,
-                           .rate = plan->rate};
+                           .rate = plan->rate,
+                           .max_steps = (uint32_t)recipe->max_steps};
 
     *out = (fq_update){.client = client->id, .round = plan->round, .n_examples = client->shard.n};
     if (plan->levels.all != 0)
@@ -327,7 +328,7 @@ fq_status fq_client_turn(fq_worker *worker, const fq_plan *plan, const fq_client
         recipe->algorithm->client_finish(&algo, worker->delta, worker->extra);
     float *memory =
         recipe->upload.error_feedback ? worker->state + recipe->algorithm->n_client * size : NULL;
-    return encode(worker, plan, client, memory, out);
+    return encode(worker, plan, &algo, memory, out);
 }
 
 void fq_client_commit(const fq_worker *worker, fq_client *client) {
