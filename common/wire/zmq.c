@@ -401,9 +401,10 @@ fq_status fq_dialer_room_create(fq_dialer_room **out, int io_threads, int most_d
     if (room == NULL)
         return fq_fail(FQ_ENOMEM, "no memory for a room of dialers");
     room->context = zmq_ctx_new();
-    /* A dialer has three sockets: its own, and the two ends of its monitor. */
+    /* A dialer has three sockets: its own, and the two ends of its monitor; those of an attempt
+     * that has failed are taken down in the background, while the next one has its own already. */
     if (room->context != NULL && zmq_ctx_set(room->context, ZMQ_IO_THREADS, io_threads) == 0 &&
-        zmq_ctx_set(room->context, ZMQ_MAX_SOCKETS, 3 * most_dialers + 16) == 0)
+        zmq_ctx_set(room->context, ZMQ_MAX_SOCKETS, 12 * most_dialers + 64) == 0)
         return FQ_OK;
     fq_dialer_room_destroy(out);
     return fq_fail(FQ_EIO, "cannot make room for %d dialers: %s", most_dialers,
