@@ -9,7 +9,7 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")/.." && pwd)
 build=${1:-$here/build/release} n=${2:-2000} cohort=${3:-200} rounds=${4:-10}
 work=$(mktemp -d "${TMPDIR:-/tmp}/fedq-load-XXXXXX")
-trap 'kill $(jobs -p) 2>/dev/null; rm -rf "$work"' EXIT
+trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf "$work"' EXIT
 cd "$work"
 port=$((20000 + RANDOM % 12000))
 make() { # make DIR ROUNDS COHORT CLIENTS: a coordinator's folder with the fleet on its list
@@ -29,7 +29,7 @@ YAML
 serve() { # serve DIR LOG
     "$build/server/fedq-server" run "$1" >out 2>"$2" &
     server=$!
-    wait_until "grep -q event=listening $2"
+    wait_until "grep -qs event=listening $2"
 }
 fleet() {
     "$build/bench/fedq-load" run "$n" keys tcp://127.0.0.1:$port "$key" 2>load.log &
