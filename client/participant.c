@@ -30,7 +30,8 @@ fq_status fq_hours_add(fq_hours *hours, const char *text) {
     int  h1, m1, h2, m2;
     char rest;
     if (sscanf(text, "%2d:%2d-%2d:%2d%c", &h1, &m1, &h2, &m2, &rest) != 4 || h1 < 0 || h1 > 23 ||
-        h2 < 0 || h2 > 24 || m1 < 0 || m1 > 59 || m2 < 0 || m2 > 59 || (h2 == 24 && m2 > 0))
+        h2 < 0 || h2 > 24 || m1 < 0 || m1 > 59 || m2 < 0 || m2 > 59 || (h2 == 24 && m2 > 0) ||
+        (h1 == h2 && m1 == m2))
         return fq_fail(FQ_EINVAL, "--window: '%s' is not HH:MM-HH:MM", text);
     if (hours->n == FQ_MAX_HOURS)
         return fq_fail(FQ_EINVAL, "--window: at most %d", FQ_MAX_HOURS);
