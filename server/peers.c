@@ -117,21 +117,22 @@ void peers_free(service *s) {
 }
 
 /* ---- sending ---- */
-static void send_to(service *s, peer *p, const fq_route *route, const fq_message *message,
+static bool send_to(service *s, peer *p, const fq_route *route, const fq_message *message,
                     fq_shared *body) {
     s->head.size = 0;
     if (route->size == 0 || fq_encode_message(message, &s->head) != FQ_OK)
-        return;
+        return false;
     fq_cbytes head = {s->head.data, s->head.size};
     if (fq_listener_send(s->listener, route, head, body) != FQ_OK)
-        return;
+        return false;
     size_t bytes = head.size + (body == NULL ? 0 : fq_shared_bytes(body).size);
     p->bytes_out += bytes;
     s->bytes_out += bytes;
+    return true;
 }
 
-void peer_send(service *s, peer *p, const fq_message *message, fq_shared *body) {
-    send_to(s, p, &p->route, message, body);
+bool peer_send(service *s, peer *p, const fq_message *message, fq_shared *body) {
+    return send_to(s, p, &p->route, message, body);
 }
 
 void peer_refuse(service *s, peer *p, const fq_route *route, fq_reason reason, const char *text,
@@ -139,7 +140,7 @@ void peer_refuse(service *s, peer *p, const fq_route *route, fq_reason reason, c
     fq_message message = {.kind = FQ_REFUSAL,
                           .of.refusal = {.reason = reason, .retry_ms = retry_ms}};
     snprintf(message.of.refusal.text, sizeof message.of.refusal.text, "%s", text);
-    send_to(s, p, route, &message, NULL);
+    (void)send_to(s, p, route, &message, NULL);
     if (reason == FQ_REASON_BUSY || reason == FQ_REASON_NOT_JOINED)
         return; /* nobody's fault */
     p->refusals[reason]++;

@@ -37,7 +37,8 @@ void send_plan(service *s, peer *p) {
                                           .model_bits = p->model_bits,
                                           .time_left_ms = s->deadline_ms - service_now_ms()}};
         memcpy(message.of.plan.model, format->digest, sizeof format->digest);
-        peer_send(s, p, &message, NULL);
+        if (peer_send(s, p, &message, NULL))
+            p->planned = s->plan.round + 1;
     }
     free(clients);
 }

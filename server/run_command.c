@@ -8,6 +8,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 typedef struct host {
@@ -83,6 +84,15 @@ static fq_status open_logs(host *h) {
     return h->audit.file == NULL ? fq_fail(FQ_EIO, "cannot open %s", path) : FQ_OK;
 }
 
+/* A connection is a descriptor: as many as the system lets us have. */
+static void raise_limits(void) {
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < files.rlim_max) {
+        files.rlim_cur = files.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &files);
+    }
+}
+
 static fq_status open_host(host *h) {
     char path[PATH_MAX];
     FQ_TRY(fq_server_config_read(h->folder, &h->config));
@@ -152,7 +162,9 @@ static fq_status serve(host *h) {
 }
 
 int fq_server_run_command(const fq_cli *cli, const char *command_line) {
-    host      h = {.cli = cli, .folder = cli->operands[0], .command = command_line};
+    raise_limits();
+    host h = {.cli = cli, .folder = cli->operands[0], .command = command_line};
+    raise_limits();
     fq_status status = open_host(&h);
     if (status == FQ_OK)
         status = serve(&h);

@@ -61,7 +61,11 @@ static bool admit(void *context, const fq_public_key *key, const char *address) 
 static void dispatch(service *s, peer *p, const fq_arrival *arrival, const fq_message *message) {
     switch (message->kind) {
     case FQ_HELLO: peer_hello(s, p, arrival, &message->of.hello); return;
-    case FQ_HEARTBEAT: peer_send(s, p, message, NULL); return;
+    case FQ_HEARTBEAT:
+        peer_send(s, p, message, NULL);
+        if (s->phase == TRAINING && p->planned != s->plan.round + 1)
+            send_plan(s, p);
+        return;
     case FQ_MODEL_REQUEST: model_request(s, p, &message->of.model_part); return;
     case FQ_UPDATE_OFFER: upload_offer(s, p, &message->of.update_part); return;
     case FQ_UPDATE_CHUNK: upload_chunk(s, p, &message->of.update_part, arrival->body); return;

@@ -18,6 +18,7 @@ typedef struct peer {
     fq_route        route;
     fq_connection   connection;
     bool            joined, away; /* said hello; not heard of for three heartbeats */
+    uint32_t        planned;      /* rounds (from 1): the last whose plan has left for it */
     fq_session      session;
     int64_t         heard_ms, banned_until_ms;
     int64_t         drop_ms; /* when its connection is closed: it gets the reason first; 0: stays */
@@ -31,7 +32,7 @@ typedef struct peer {
     uint64_t        refusals[FQ_REASON_END];
 } peer;
 
-enum { NOBODY = UINT32_MAX };
+static const uint32_t NOBODY = UINT32_MAX;
 
 fq_status peers_load(service *s); /* anew, if the list has changed */
 void      peers_free(service *s);
@@ -41,8 +42,9 @@ void      peer_hello(service *s, peer *p, const fq_arrival *arrival, const fq_he
 void      peer_heard(service *s, peer *p);
 void      peers_tick(service *s); /* who has gone quiet? */
 void      peer_drop(service *s, peer *p, fq_reason reason, const char *text);
-/* Send, without waiting: what a full or vanished peer does not get it asks for again. */
-void peer_send(service *s, peer *p, const fq_message *message, fq_shared *body);
+/* Send, without waiting. false: its queue is full, or it is gone. What is lost that way a client
+ * asks for again, and plans are sent again with its heartbeat. */
+bool peer_send(service *s, peer *p, const fq_message *message, fq_shared *body);
 void peer_refuse(service *s, peer *p, const fq_route *route, fq_reason reason, const char *text,
                  uint32_t retry_ms);
 

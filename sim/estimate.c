@@ -37,11 +37,12 @@ static size_t add_bytes(size_t a, size_t b) {
 static fq_status fail_memory(const fq_sim_estimate *estimate) {
     return fq_fail(
         FQ_ELIMIT,
-        "the run needs %.1f GiB (workers %.1f, server %.1f, clients' states %.1f, "
-        "checkpoint %.1f) and %.1f GiB are available; use fewer workers, clients a round "
-        "or clients",
+        "the run needs %.1f GiB (workers %.1f, server %.1f, evaluation %.1f, messages %.1f, "
+        "clients' states %.1f, checkpoint %.1f) and %.1f GiB are available; use fewer workers, "
+        "clients a round or clients, or a smaller evaluate.batch",
         (double)estimate->total * 0x1p-30, (double)estimate->workers * 0x1p-30,
-        (double)estimate->server * 0x1p-30, (double)estimate->client_states * 0x1p-30,
+        (double)estimate->server * 0x1p-30, (double)estimate->evaluator * 0x1p-30,
+        (double)estimate->messages * 0x1p-30, (double)estimate->client_states * 0x1p-30,
         (double)estimate->checkpoint * 0x1p-30, (double)estimate->available * 0x1p-30);
 }
 
@@ -54,11 +55,16 @@ fq_status simulation_memory(const simulation *sim, fq_sim_estimate *estimate) {
     *estimate = (fq_sim_estimate){
         .dataset_and_partition =
             fq_partition_bytes(sim->setup.partition) + dataset_bytes(sim->setup.dataset),
-        .cohort = cohort * (sizeof *sim->cohort + sizeof *sim->sizes + sizeof *sim->turns +
-                            sizeof *sim->rows),
+        .cohort = cohort * (sizeof *sim->cohort + sizeof *sim->turns + sizeof *sim->rows),
         .workers = worker * sim->n_workers,
         .server = fq_server_bytes(sim->setup.model, &e->recipe, &e->server, sim->n_workers),
+        .messages = fq_link_bytes(sim->link),
         .available = available_memory()};
+    fq_eval_needs needs;
+    FQ_TRY(fq_evaluator_measure(sim->setup.model, sim->setup.dataset, sim->setup.partition,
+                                &e->evaluate, (uint64_t)e->head.seed, sim->options->pool, &needs));
+    estimate->evaluator = needs.bytes;
+    estimate->examples_evaluation = needs.examples;
     /* At most every client, and at most all that the rounds ask. */
     uint64_t asked = (uint64_t)e->train.rounds * (uint64_t)e->train.clients_per_round;
     if (asked > e->server.clients)
@@ -72,9 +78,14 @@ fq_status simulation_memory(const simulation *sim, fq_sim_estimate *estimate) {
     if (vectors > 0)
         estimate->client_states =
             add_bytes(estimate->client_states, e->server.clients * sizeof *sim->states.state);
-    const size_t parts[] = {
-        estimate->dataset_and_partition, estimate->workers, estimate->server,
-        estimate->client_states,         estimate->cohort,  estimate->checkpoint};
+    const size_t parts[] = {estimate->dataset_and_partition,
+                            estimate->workers,
+                            estimate->server,
+                            estimate->client_states,
+                            estimate->cohort,
+                            estimate->checkpoint,
+                            estimate->evaluator,
+                            estimate->messages};
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
         estimate->total = add_bytes(estimate->total, parts[i]);
     return estimate->total > estimate->available ? fail_memory(estimate) : FQ_OK;
@@ -128,37 +139,34 @@ static fq_status measure_step(simulation *sim, fq_server *server, fq_sim_estimat
     return status;
 }
 
-/* The test set once, in float; an evaluation is so many of them as it has figures. */
-static fq_status measure_evaluation(simulation *sim, const fq_server *server,
-                                    fq_sim_estimate *estimate) {
-    fq_eval_settings once = sim->experiment->evaluate;
-    fq_evaluator    *evaluator = NULL;
-    fq_figure       *figures = NULL;
-    fq_status        status;
-    uint64_t         seed = (uint64_t)sim->experiment->head.seed;
-    FQ_GO(status, fq_evaluator_create(&evaluator, sim->setup.model, sim->setup.dataset,
-                                      sim->setup.partition, &sim->experiment->evaluate, seed,
-                                      sim->options->pool));
-    FQ_GO(status, fq_evaluator_learn(evaluator, &sim->experiment->recipe));
-    size_t count = fq_evaluator_count(evaluator);
-    estimate->evaluator = fq_evaluator_bytes(evaluator);
-    fq_evaluator_destroy(&evaluator);
-    once.weights = once.activations = (fq_ints){.n = 1, .v = {32}};
-    once.pairs.n = once.step_scales.n = 0;
-    once.ranges.n = 1;
-    once.power_of_two = false;
-    FQ_GO(status, fq_evaluator_create(&evaluator, sim->setup.model, sim->setup.dataset,
-                                      sim->setup.partition, &once, seed, sim->options->pool));
-    figures = calloc(FQ_MAX_FIGURES, sizeof *figures);
-    if (figures == NULL)
-        FQ_GO(status, fq_fail(FQ_ENOMEM, "no memory for an evaluation"));
-    double began = fq_now();
-    FQ_GO(status, fq_evaluator_run(evaluator, fq_server_weights(server), figures));
-    estimate->seconds_per_evaluation =
-        (fq_now() - began) * (double)count / (double)fq_evaluator_count(evaluator);
-done:
-    free(figures);
-    fq_evaluator_destroy(&evaluator);
+/* Seconds of one example's forward pass in float, from a batch of the test set; the best of a few,
+ * as the first ones find cold memory. */
+static fq_status measure_pass(const simulation *sim, const float *w, double *seconds) {
+    const fq_dataset *set = sim->setup.dataset;
+    const fq_model   *model = sim->setup.model;
+    fq_workspace     *workspace;
+    fq_arena          arena;
+    size_t            batch = (size_t)sim->experiment->evaluate.batch;
+    if (batch > fq_dataset_test_count(set))
+        batch = fq_dataset_test_count(set);
+    uint16_t *labels = calloc(batch, sizeof *labels);
+    fq_status status = fq_arena_init(&arena, fq_workspace_bytes(model, batch, false, false));
+    if (status == FQ_OK && labels == NULL)
+        status = fq_fail(FQ_ENOMEM, "no memory for %zu labels", batch);
+    if (status == FQ_OK)
+        status = fq_workspace_create(&workspace, model, batch, false, false, &arena);
+    *seconds = HUGE_VAL;
+    for (int i = 0; status == FQ_OK && i < 3; i++) {
+        double began = fq_now();
+        fq_dataset_gather_test(set, 0, batch, fq_lanes(batch), fq_workspace_input(workspace),
+                               labels);
+        (void)fq_model_forward(model, workspace, w, &(fq_pass){.batch = batch});
+        double each = (fq_now() - began) / (double)batch;
+        if (each < *seconds)
+            *seconds = each;
+    }
+    fq_arena_fini(&arena);
+    free(labels);
     return status;
 }
 
@@ -182,10 +190,10 @@ static fq_status fill_estimate(simulation *sim, fq_server *server, fq_sim_estima
     size_t               cohort = (size_t)e->train.clients_per_round;
     FQ_TRY(simulation_memory(sim, estimate));
     FQ_TRY(measure_step(sim, server, estimate));
-    FQ_TRY(measure_evaluation(sim, server, estimate));
-    estimate->total = add_bytes(estimate->total, estimate->evaluator);
-    if (estimate->total > estimate->available)
-        return fail_memory(estimate);
+    double pass;
+    FQ_TRY(measure_pass(sim, fq_server_weights(server), &pass));
+    estimate->seconds_per_evaluation =
+        pass * (double)estimate->examples_evaluation / (double)sim->n_workers;
     estimate->clients = e->server.clients;
     estimate->examples_largest = sim->setup.max_examples;
     estimate->parameters = fq_model_parameters(sim->setup.model);

@@ -21,6 +21,7 @@ struct fq_link {
     fq_blocks                 upload_blocks, download_blocks;
     fq_plan                   plan; /* of the open round, as the server made it */
     uint64_t                  model_bytes;
+    size_t                    memory;    /* see fq_link_bytes */
     fq_buffer                 model;     /* loopback: the message */
     endpoint                 *endpoints; /* [workers], loopback only */
 };
@@ -34,12 +35,17 @@ static fq_status create_endpoints(fq_link *link) {
     size_t vectors = 1 + link->n_down, most = vectors * down_bytes;
     if (most < link->recipe->algorithm->n_up * up_bytes)
         most = link->recipe->algorithm->n_up * up_bytes;
+    size_t arena_bytes = fq_decode_arena_bytes(most) + down_bytes;
+    /* A buffer doubles as it grows, so a message may hold twice its size. */
+    link->memory = link->workers * (arena_bytes + vectors * link->size * sizeof(float) +
+                                    2 * link->recipe->algorithm->n_up * up_bytes) +
+                   2 * vectors * down_bytes;
     link->endpoints = calloc(link->workers, sizeof *link->endpoints);
     if (link->endpoints == NULL)
         return fq_fail(FQ_ENOMEM, "no memory for %zu endpoints", link->workers);
     for (size_t i = 0; i < link->workers; i++) {
         endpoint *end = &link->endpoints[i];
-        FQ_TRY(fq_arena_init(&end->arena, fq_decode_arena_bytes(most) + down_bytes));
+        FQ_TRY(fq_arena_init(&end->arena, arena_bytes));
         end->vectors = calloc(vectors * link->size, sizeof *end->vectors);
         if (end->vectors == NULL)
             return fq_fail(FQ_ENOMEM, "no memory for an endpoint of %zu values",
@@ -87,6 +93,10 @@ void fq_link_destroy(fq_link **slot) {
     fq_blocks_free(&link->download_blocks);
     free(link);
     *slot = NULL;
+}
+
+size_t fq_link_bytes(const fq_link *link) {
+    return link->memory;
 }
 
 fq_status fq_link_open_round(fq_link *link, const fq_server *server, const fq_plan *plan) {

@@ -26,6 +26,9 @@ FQ_MUST_CHECK fq_status fq_link_create(fq_link **link, fq_transport transport,
                                        const fq_server_settings *settings, size_t workers);
 void                    fq_link_destroy(fq_link **link);
 
+/* Memory it takes at most, from create to destroy; `direct` needs none worth counting. */
+size_t fq_link_bytes(const fq_link *link);
+
 /* The server's side of an open round: make the model message. */
 FQ_MUST_CHECK fq_status fq_link_open_round(fq_link *link, const fq_server *server,
                                            const fq_plan *plan);

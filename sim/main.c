@@ -99,7 +99,10 @@ static const fq_option check_options[] = {
 static const char *const check_description[] = {
     "Checks an experiment without running it: settings, data files, model, memory, bytes on the "
     "wire, room in the exact "
-    "sums, and the time that it will take (from a few measured steps).",
+    "sums, and the time that it will take.",
+    "The time follows from a few measured steps of the largest client and a few measured passes of "
+    "one batch of test examples, scaled to all steps and evaluations of the run and divided by the "
+    "workers. Finding the weights' ranges, combining and saving are not in it.",
     NULL,
 };
 

@@ -137,6 +137,8 @@ fq_status simulation_prepare(simulation *sim) {
     size_t         n = (size_t)e->train.clients_per_round;
     sim->n_workers = fq_pool_workers(sim->options->pool);
     FQ_TRY(fq_setup_create(e, &sim->setup));
+    FQ_TRY(fq_link_create(&sim->link, sim->options->transport, sim->setup.model, &e->recipe,
+                          &e->server, sim->n_workers));
     fq_sim_estimate estimate;
     FQ_TRY(simulation_memory(sim, &estimate));
     fq_gemm_start();
@@ -155,8 +157,7 @@ fq_status simulation_prepare(simulation *sim) {
     for (size_t i = 0; i < sim->n_workers; i++)
         FQ_TRY(fq_worker_create(&sim->workers[i], sim->setup.model, &e->recipe,
                                 sim->setup.max_examples));
-    return fq_link_create(&sim->link, sim->options->transport, sim->setup.model, &e->recipe,
-                          &e->server, sim->n_workers);
+    return FQ_OK;
 }
 
 void simulation_release(simulation *sim) {

@@ -33,9 +33,10 @@ FQ_MUST_CHECK fq_status fq_sim_check_folder(const char *folder);
 
 /* Memory that a run will take at most, in bytes, by what for; and what travels in a round. */
 typedef struct fq_sim_estimate {
-    size_t dataset_and_partition, workers, server, evaluator, client_states, cohort, checkpoint,
-        total, available;
+    size_t dataset_and_partition, workers, server, evaluator, messages, client_states, cohort,
+        checkpoint, total, available;
     uint64_t clients, examples_largest, parameters, model_values;
+    uint64_t examples_evaluation;  /* passes of one example in an evaluation */
     double   macs;                 /* multiply-adds of one example, forward */
     uint64_t bytes_up, bytes_down; /* of a round; before entropy coding */
     double   steps_per_round, seconds_per_step, seconds_per_evaluation, seconds_total;
@@ -43,8 +44,8 @@ typedef struct fq_sim_estimate {
     int      sum_bits; /* bits after the point in the exact sums */
 } fq_sim_estimate;
 
-/* Measures a few steps and one evaluation; leaves no files. FQ_ELIMIT: needs more memory than there
- * is. */
+/* Measures a few steps, and the passes of a few test examples, from which follows what an
+ * evaluation takes; leaves no files. FQ_ELIMIT: needs more memory than there is. */
 FQ_MUST_CHECK fq_status fq_sim_check(fq_experiment *experiment, fq_pool *pool,
                                      fq_sim_estimate *estimate);
 

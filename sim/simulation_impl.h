@@ -25,7 +25,7 @@ typedef struct simulation {
  */
 fq_status simulation_prepare(simulation *sim);
 void      simulation_release(simulation *sim);
-/* FQ_ELIMIT: more than there is. */
+/* After the link is made. FQ_ELIMIT: more than there is. */
 fq_status simulation_memory(const simulation *sim, fq_sim_estimate *estimate);
 
 #endif

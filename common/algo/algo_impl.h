@@ -16,6 +16,14 @@ typedef struct fq_scaffold_config {
     double server_rate;
 } fq_scaffold_config;
 
+typedef struct fq_fedcomgate_config {
+    double server_rate;
+} fq_fedcomgate_config;
+
+typedef struct fq_ef21_config {
+    double server_rate;
+} fq_ef21_config;
+
 typedef struct fq_fedavgm_config {
     double server_rate, momentum;
 } fq_fedavgm_config;
@@ -35,6 +43,7 @@ typedef struct fq_adaptive_config {
 void fq_server_apply_mean(const fq_algo_server *server, double rate);
 
 extern const fq_algorithm fq_algorithm_fedavg, fq_algorithm_fedprox, fq_algorithm_scaffold,
-    fq_algorithm_fedavgm, fq_algorithm_fedadagrad, fq_algorithm_fedadam, fq_algorithm_fedyogi;
+    fq_algorithm_fedcomgate, fq_algorithm_ef21, fq_algorithm_fedavgm, fq_algorithm_fedadagrad,
+    fq_algorithm_fedadam, fq_algorithm_fedyogi;
 
 #endif

@@ -3,8 +3,11 @@
 #include <string.h>
 
 const fq_algorithm *const fq_algorithms[] = {
-    &fq_algorithm_fedavg,     &fq_algorithm_fedprox, &fq_algorithm_scaffold, &fq_algorithm_fedavgm,
-    &fq_algorithm_fedadagrad, &fq_algorithm_fedadam, &fq_algorithm_fedyogi,  NULL,
+    &fq_algorithm_fedavg,     &fq_algorithm_fedprox,
+    &fq_algorithm_scaffold,   &fq_algorithm_fedcomgate,
+    &fq_algorithm_ef21,       &fq_algorithm_fedavgm,
+    &fq_algorithm_fedadagrad, &fq_algorithm_fedadam,
+    &fq_algorithm_fedyogi,    NULL,
 };
 
 const fq_algorithm *fq_algorithm_find(const char *name) {

@@ -24,7 +24,7 @@ static void client_grad(const fq_algo_client *client, const float *w, float *gra
         grad[i] += c[i] - c_k[i];
 }
 
-static void client_finish(const fq_algo_client *client, const float *delta, float *extra) {
+static void client_finish(const fq_algo_client *client, float *delta, float *extra) {
     memset(extra, 0, client->size * sizeof *extra);
     const double way = (double)client->n_steps * client->rate;
     if (!(way > 0.0))
@@ -33,6 +33,12 @@ static void client_finish(const fq_algo_client *client, const float *delta, floa
     /* extra = c_k+ - c_k = -c - delta / (K rate) */
     for (size_t i = 0; i < client->n_trainable; i++)
         extra[i] = (float)(-(double)c[i] - (double)delta[i] / way);
+}
+
+static void client_sent(const fq_algo_client *client, const float *const *sent) {
+    float *c_k = client->client_vectors;
+    for (size_t i = 0; i < client->n_trainable; i++)
+        c_k[i] += sent[1][i];
 }
 
 static void server_step(const fq_algo_server *server) {
@@ -56,5 +62,6 @@ const fq_algorithm fq_algorithm_scaffold = {
     .plain_steps = true,
     .client_grad = client_grad,
     .client_finish = client_finish,
+    .client_sent = client_sent,
     .server_step = server_step,
 };

@@ -85,6 +85,12 @@ typedef enum fq_dialer_state {
     FQ_DIALER_REFUSED, /* the last attempt reached a coordinator that does not admit our key */
 } fq_dialer_state;
 
+/* Threads and descriptors that many dialers of one process share. */
+typedef struct fq_dialer_room fq_dialer_room;
+FQ_MUST_CHECK fq_status       fq_dialer_room_create(fq_dialer_room **out, int io_threads,
+                                                    int most_dialers);
+void                          fq_dialer_room_destroy(fq_dialer_room **room); /* after its dialers */
+
 typedef struct fq_dialer_options {
     const char          *endpoint; /* tcp://HOST:PORT */
     const fq_public_key *server;
@@ -92,6 +98,7 @@ typedef struct fq_dialer_options {
     int64_t              retry_ms, retry_max_ms; /* > 0: first and longest pause between attempts */
     size_t               max_frame_bytes;
     int                  queue;
+    fq_dialer_room      *room; /* NULL: one of its own */
 } fq_dialer_options;
 
 FQ_MUST_CHECK fq_status fq_dialer_create(fq_dialer **out, const fq_dialer_options *options);

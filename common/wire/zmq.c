@@ -307,7 +307,7 @@ fq_status fq_listener_wait(fq_listener *listener, int64_t timeout_ms, int fd, bo
  * address alone. */
 static void name_of_descriptor(int descriptor, char out[FQ_ADDRESS_BYTES],
                                char host[FQ_ADDRESS_BYTES]) {
-    struct sockaddr_storage from;
+    struct sockaddr_storage from = {0};
     socklen_t               length = sizeof from;
     char                    port[8];
     struct sockaddr        *peer = (struct sockaddr *)&from;
@@ -392,7 +392,34 @@ void fq_listener_drop(fq_listener *listener, fq_connection connection) {
 /* ---- client ---- */
 /* One socket for each attempt. ZeroMQ's own reconnecting gives up silently after a refused or
  * broken handshake, and starts its pauses anew whenever the other end accepts the connection. */
+struct fq_dialer_room {
+    void *context;
+};
+
+fq_status fq_dialer_room_create(fq_dialer_room **out, int io_threads, int most_dialers) {
+    fq_dialer_room *room = *out = calloc(1, sizeof *room);
+    if (room == NULL)
+        return fq_fail(FQ_ENOMEM, "no memory for a room of dialers");
+    room->context = zmq_ctx_new();
+    /* A dialer has three sockets: its own, and the two ends of its monitor; those of an attempt
+     * that has failed are taken down in the background, while the next one has its own already. */
+    if (room->context != NULL && zmq_ctx_set(room->context, ZMQ_IO_THREADS, io_threads) == 0 &&
+        zmq_ctx_set(room->context, ZMQ_MAX_SOCKETS, 12 * most_dialers + 64) == 0)
+        return FQ_OK;
+    fq_dialer_room_destroy(out);
+    return fq_fail(FQ_EIO, "cannot make room for %d dialers: %s", most_dialers,
+                   zmq_strerror(zmq_errno()));
+}
+
+void fq_dialer_room_destroy(fq_dialer_room **room) {
+    if (*room != NULL && (*room)->context != NULL)
+        zmq_ctx_term((*room)->context);
+    free(*room);
+    *room = NULL;
+}
+
 struct fq_dialer {
+    const void       *room; /* whose context it is; NULL: its own */
     void             *context, *socket, *monitor;
     zmq_msg_t         frames[2];
     fq_dialer_state   state;
@@ -426,8 +453,8 @@ static fq_status dial(fq_dialer *dialer) {
     const int events = ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL |
                        ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH |
                        ZMQ_EVENT_CLOSED | ZMQ_EVENT_DISCONNECTED;
-    char monitor[48];
-    snprintf(monitor, sizeof monitor, "inproc://events-%llu",
+    char monitor[64];
+    snprintf(monitor, sizeof monitor, "inproc://events-%p-%llu", (void *)dialer,
              (unsigned long long)dialer->attempts++);
     bool ready =
         (dialer->socket = zmq_socket(dialer->context, ZMQ_DEALER)) != NULL &&
@@ -468,7 +495,9 @@ fq_status fq_dialer_create(fq_dialer **out, const fq_dialer_options *options) {
         (int)sizeof dialer->endpoint)
         status = fq_fail(FQ_EINVAL, "an address of %zu characters is too long",
                          strlen(options->endpoint));
-    else if ((dialer->context = zmq_ctx_new()) == NULL)
+    dialer->room = options->room;
+    dialer->context = options->room != NULL ? options->room->context : zmq_ctx_new();
+    if (status == FQ_OK && dialer->context == NULL)
         status = zmq_fail("cannot set up a socket for", dialer->endpoint);
     if (status == FQ_OK)
         status = dial(dialer);
@@ -486,7 +515,7 @@ void fq_dialer_destroy(fq_dialer **slot) {
     if (dialer->socket != NULL && dialer->state == FQ_DIALER_CONNECTED)
         (void)set_int(dialer->socket, ZMQ_LINGER, LAST_WORDS_MS);
     hang_up(dialer);
-    if (dialer->context != NULL)
+    if (dialer->context != NULL && dialer->room == NULL)
         zmq_ctx_term(dialer->context);
     free(dialer);
     *slot = NULL;

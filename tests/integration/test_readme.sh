@@ -9,7 +9,7 @@ ln -s "$FEDQ_SIM" build/release/sim/fedq-sim
 for entry in sim docs README.md; do
     [ -e "$FEDQ_SOURCE/$entry" ] && ln -s "$FEDQ_SOURCE/$entry" .
 done
-PATH=$(dirname "$FEDQ_SIM"):$PATH
+PATH=$(dirname "$FEDQ_SIM"):$(dirname "$FEDQ_SERVER"):$(dirname "$FEDQ_CLIENT"):$PATH
 
 blocks=0
 for document in README.md docs/*.md; do

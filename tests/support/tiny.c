@@ -75,7 +75,8 @@ void fq_tiny_run(fq_tiny *tiny, uint32_t rounds, size_t workers) {
         must(fq_cohort_sample((uint64_t)tiny->experiment->head.seed, fq_server_round(tiny->server),
                               clients, n, job.cohort));
         for (size_t i = 0; i < n; i++)
-            examples += fq_partition_shard(tiny->setup.partition, job.cohort[i]).n;
+            examples +=
+                fq_example_bucket(fq_partition_shard(tiny->setup.partition, job.cohort[i]).n);
         must(fq_round_open(tiny->server, job.cohort, n, examples, &job.plan));
         for (size_t i = 0; i < n; i++)
             sizes[i] = fq_partition_shard(tiny->setup.partition, job.cohort[i]).n;

@@ -1,110 +1,77 @@
-#include "algo/algo_impl.h"
+#include "algo_rig.h"
 #include "suite.h"
 
 #include <math.h>
 #include <string.h>
 
-/* Clients with the losses a/2 (x - b)^2. Value 1 of the vector is a statistic. */
-enum { SIZE = 2, MAX_CLIENTS = 3 };
-
-typedef struct federation {
-    size_t   n_clients;
-    uint32_t n_steps;
-    double   curvature[MAX_CLIENTS], minimum[MAX_CLIENTS];
-    float    w[SIZE], c[SIZE], c_k[MAX_CLIENTS][SIZE];
-} federation;
-
-static const double RATE = 0.05;
-
-static void run_round(federation *f, const fq_algorithm *algorithm, const void *config) {
-    float mean[SIZE] = {0}, mean_extra[SIZE] = {0};
-    for (size_t k = 0; k < f->n_clients; k++) {
-        fq_algo_client client = {.config = config,
-                                 .size = SIZE,
-                                 .n_trainable = 1,
-                                 .global = f->w,
-                                 .server_vectors = f->c,
-                                 .client_vectors = f->c_k[k],
-                                 .rate = RATE,
-                                 .n_steps = f->n_steps};
-        float          w[SIZE], delta[SIZE], extra[SIZE] = {0};
-        memcpy(w, f->w, sizeof w);
-        for (uint32_t s = 0; s < f->n_steps; s++) {
-            float grad[1] = {(float)(f->curvature[k] * ((double)w[0] - f->minimum[k]))};
-            if (algorithm->client_grad != NULL)
-                algorithm->client_grad(&client, w, grad);
-            w[0] -= (float)RATE * grad[0];
-        }
-        for (int i = 0; i < SIZE; i++)
-            delta[i] = w[i] - f->w[i];
-        if (algorithm->client_finish != NULL)
-            algorithm->client_finish(&client, delta, extra);
-        for (int i = 0; i < SIZE; i++) {
-            if (algorithm->n_client > 0)
-                f->c_k[k][i] += extra[i]; /* as the client does, whatever the algorithm */
-            mean[i] += delta[i] / (float)f->n_clients;
-            mean_extra[i] += extra[i] / (float)f->n_clients;
-        }
-    }
-    const fq_algo_server server = {.config = config,
-                                   .size = SIZE,
-                                   .n_trainable = 1,
-                                   .share = 1.0,
-                                   .vectors = f->c,
-                                   .mean = mean,
-                                   .extra = algorithm->n_up > 1 ? mean_extra : NULL,
-                                   .w = f->w};
-    algorithm->server_step(&server);
-}
+enum { SIZE = 2 }; /* value 1 is a statistic */
 
 /* The two clients whose plain average stops short: optimum -0.25, federated averaging ends at
  * -0.132722. */
-static federation unlike_clients(void) {
-    return (federation){
-        .n_clients = 2, .n_steps = 5, .curvature = {1.0, 3.0}, .minimum = {2.0, -1.0}};
+static rig unlike_clients(const fq_algorithm *algorithm, const void *config) {
+    return (rig){.algorithm = algorithm,
+                 .config = config,
+                 .n_clients = 2,
+                 .n_steps = {5, 5},
+                 .rate = 0.05,
+                 .curvature = {{1.0}, {3.0}},
+                 .minimum = {{2.0}, {-1.0}}};
 }
 
 static void test_reaches_the_optimum(void) {
     const fq_scaffold_config config = {.server_rate = 1.0};
-    federation               f = unlike_clients();
+    rig                      r = unlike_clients(&fq_algorithm_scaffold, &config);
     for (int round = 0; round < 400; round++)
-        run_round(&f, &fq_algorithm_scaffold, &config);
-    CU_ASSERT_DOUBLE_EQUAL((double)f.w[0], -0.25, 1e-5);
-    CU_ASSERT_DOUBLE_EQUAL((double)f.c[0], 0.0, 1e-5);
-    CU_ASSERT_DOUBLE_EQUAL((double)f.c_k[0][0], -2.25, 1e-4);
-    CU_ASSERT_DOUBLE_EQUAL((double)f.c_k[1][0], 2.25, 1e-4);
+        rig_round(&r, 0, 2);
+    CU_ASSERT_DOUBLE_EQUAL((double)r.w[0], -0.25, 1e-5);
+    CU_ASSERT_DOUBLE_EQUAL((double)r.server[0], 0.0, 1e-5);
+    CU_ASSERT_DOUBLE_EQUAL((double)r.client[0][0], -2.25, 1e-4);
+    CU_ASSERT_DOUBLE_EQUAL((double)r.client[1][0], 2.25, 1e-4);
 }
 
 static void test_fedavg_stops_short(void) {
     const fq_fedavg_config config = {.server_rate = 1.0};
-    federation             f = unlike_clients();
+    rig                    r = unlike_clients(&fq_algorithm_fedavg, &config);
     for (int round = 0; round < 400; round++)
-        run_round(&f, &fq_algorithm_fedavg, &config);
-    CU_ASSERT_DOUBLE_EQUAL((double)f.w[0], -0.132722, 1e-5);
+        rig_round(&r, 0, 2);
+    CU_ASSERT_DOUBLE_EQUAL((double)r.w[0], -0.132722, 1e-5);
 }
 
 /* With everybody taking part, c is the mean of the c_k after every round. */
 static void test_sum_rule(void) {
     const fq_scaffold_config config = {.server_rate = 0.7};
-    federation               f = {
-                      .n_clients = 3, .n_steps = 3, .curvature = {1.0, 3.0, 0.5}, .minimum = {2.0, -1.0, 4.0}};
+    rig                      r = {.algorithm = &fq_algorithm_scaffold,
+                                  .config = &config,
+                                  .n_clients = 3,
+                                  .n_steps = {3, 3, 3},
+                                  .rate = 0.05,
+                                  .curvature = {{1.0}, {3.0}, {0.5}},
+                                  .minimum = {{2.0}, {-1.0}, {4.0}}};
     for (int round = 0; round < 20; round++) {
-        run_round(&f, &fq_algorithm_scaffold, &config);
-        const double sum = (double)f.c_k[0][0] + (double)f.c_k[1][0] + (double)f.c_k[2][0];
-        CU_ASSERT_DOUBLE_EQUAL(sum / 3.0, (double)f.c[0], 1e-5);
+        rig_round(&r, 0, 3);
+        const double sum = (double)r.client[0][0] + (double)r.client[1][0] + (double)r.client[2][0];
+        CU_ASSERT_DOUBLE_EQUAL(sum / 3.0, (double)r.server[0], 1e-5);
     }
-    CU_ASSERT_TRUE(fabs((double)f.c_k[0][0] - (double)f.c_k[1][0]) >
+    CU_ASSERT_TRUE(fabs((double)r.client[0][0] - (double)r.client[1][0]) >
                    0.1); /* and not because all are zero */
 }
 
 static void test_identical_clients_are_fedavg(void) {
     const fq_scaffold_config scaffold = {.server_rate = 1.0};
     const fq_fedavg_config   fedavg = {.server_rate = 1.0};
-    federation a = {.n_clients = 2, .n_steps = 4, .curvature = {2.0, 2.0}, .minimum = {1.5, 1.5}};
-    federation b = a;
+    rig                      a = {.algorithm = &fq_algorithm_scaffold,
+                                  .config = &scaffold,
+                                  .n_clients = 2,
+                                  .n_steps = {4, 4},
+                                  .rate = 0.05,
+                                  .curvature = {{2.0}, {2.0}},
+                                  .minimum = {{1.5}, {1.5}}};
+    rig                      b = a;
+    b.algorithm = &fq_algorithm_fedavg;
+    b.config = &fedavg;
     for (int round = 0; round < 10; round++) {
-        run_round(&a, &fq_algorithm_scaffold, &scaffold);
-        run_round(&b, &fq_algorithm_fedavg, &fedavg);
+        rig_round(&a, 0, 2);
+        rig_round(&b, 0, 2);
         CU_ASSERT_DOUBLE_EQUAL((double)a.w[0], (double)b.w[0], 1e-6);
     }
 }
@@ -130,7 +97,8 @@ static void test_share(void) {
 /* No local step, or a rate of zero: no division, and the client keeps what it knew. */
 static void test_no_steps(void) {
     const fq_scaffold_config config = {.server_rate = 1.0};
-    const float              c[SIZE] = {1.0f, 0.0f}, delta[SIZE] = {0};
+    const float              c[SIZE] = {1.0f, 0.0f};
+    float                    delta[SIZE] = {0};
     for (uint32_t n_steps = 0; n_steps < 2; n_steps++) {
         float          c_k[SIZE] = {3.0f, 0.0f}, extra[SIZE] = {5.0f, 5.0f};
         fq_algo_client client = {.config = &config,

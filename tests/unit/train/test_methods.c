@@ -117,10 +117,12 @@ static void test_every_width_at_once(void) {
 
 static void test_every_algorithm_learns(void) {
     for (size_t a = 0; fq_algorithms[a] != NULL; a++) {
-        char      train[128];
+        char      train[256];
         fq_tiny   tiny;
         fq_figure before[N_FIGURES], after[N_FIGURES];
-        snprintf(train, sizeof train, "rate: 0.1, algorithm: %s", fq_algorithms[a]->name);
+        snprintf(train, sizeof train, "rate: 0.1, algorithm: %s, max_steps: 16%s",
+                 fq_algorithms[a]->name,
+                 fq_algorithms[a]->plain_mean ? "}\naggregate: {weights: equal" : "");
         create_toy(&tiny, 1, train);
         measure(&tiny, before);
         fq_tiny_run(&tiny, 5, 1);
@@ -342,6 +344,122 @@ static void test_scaffold_controls_add_up(void) {
     }
 }
 
+/* ---- FedPAQ: coded updates of some of the clients ---- */
+
+enum { PAQ_CLIENTS = 4, PAQ_DRAWS = 600 };
+
+/* One round of the four clients, whose deltas [4] of [P] are coded with the recipe's upload and the
+ * rounding stream of round `draw`. Adds the server's step [P] to `step`. */
+static void paq_round(fq_tiny *tiny, float *const *deltas, uint32_t draw, fq_arena *arena,
+                      const fq_blocks *blocks, double *step) {
+    static const uint64_t cohort[PAQ_CLIENTS] = {1, 3, 4, 9};
+    const fq_coding      *upload = &tiny->experiment->recipe.upload;
+    size_t                size = fq_model_size(tiny->setup.model), weight = 0;
+    fq_plan               plan;
+    for (size_t k = 0; k < PAQ_CLIENTS; k++)
+        weight += fq_partition_shard(tiny->setup.partition, cohort[k]).n;
+    FQ_ASSERT_OK(fq_round_open(tiny->server, cohort, PAQ_CLIENTS, weight, &plan));
+    for (size_t i = 0; i < size; i++)
+        step[i] -= (double)fq_server_weights(tiny->server)[i];
+    for (size_t k = 0; k < PAQ_CLIENTS; k++) {
+        fq_update update = {.client = cohort[k],
+                            .round = plan.round,
+                            .n_examples = fq_partition_shard(tiny->setup.partition, cohort[k]).n,
+                            .n_steps = 1,
+                            .n_vectors = 1};
+        fq_rng    rng = fq_rng_stream(5, FQ_RNG_ROUNDING, draw, cohort[k], 0, 0);
+        fq_arena_reset(arena);
+        FQ_ASSERT_OK(fq_quantize(upload->quantizer, upload->bits, upload->zstd, deltas[k], *blocks,
+                                 &rng, arena, &update.vectors[0]));
+        FQ_ASSERT_OK(fq_round_accept(tiny->server, 0, &update));
+    }
+    close_round(tiny);
+    for (size_t i = 0; i < size; i++)
+        step[i] += (double)fq_server_weights(tiny->server)[i];
+}
+
+/* The mean of the server's steps over many draws of the rounding is FedAvg's step: within 3
+ * deviations along that step, and value by value as far as so many of them allow. */
+static void test_fedpaq_is_unbiased(void) {
+    fq_tiny   plain, coded;
+    fq_arena  arena;
+    fq_blocks blocks;
+    create_unequal(&plain, "train: {clients_per_round: 4}\n");
+    create_unequal(&coded, "train: {clients_per_round: 4}\n"
+                           "upload: {quantizer: stochastic, bits: 2}\n");
+    size_t  size = fq_model_size(plain.setup.model);
+    float  *deltas[PAQ_CLIENTS];
+    double *exact = calloc(size, sizeof *exact), *sum = calloc(size, sizeof *sum);
+    double *squares = calloc(size, sizeof *squares), *step = calloc(size, sizeof *step);
+    FQ_ASSERT_OK(fq_blocks_of_model(plain.setup.model, 0, &blocks));
+    FQ_ASSERT_OK(fq_arena_init(&arena, 1 << 20));
+    for (size_t k = 0; k < PAQ_CLIENTS; k++) {
+        fq_rng rng = fq_rng_stream(5, FQ_RNG_DATA, (uint32_t)k, 0, 0, 0);
+        deltas[k] = malloc(size * sizeof *deltas[k]);
+        for (size_t i = 0; i < size; i++)
+            deltas[k][i] = (float)(0.01 * fq_rng_normal(&rng));
+    }
+    paq_round(&plain, deltas, 0, &arena, &blocks, exact);
+    double along = 0.0, along_squares = 0.0, length = 0.0, deviations = 0.0, worst = 0.0;
+    for (size_t i = 0; i < size; i++)
+        length += exact[i] * exact[i];
+    for (uint32_t draw = 0; draw < PAQ_DRAWS; draw++) {
+        double dot = 0.0;
+        memset(step, 0, size * sizeof *step);
+        paq_round(&coded, deltas, draw, &arena, &blocks, step);
+        for (size_t i = 0; i < size; i++) {
+            sum[i] += step[i];
+            squares[i] += step[i] * step[i];
+            dot += step[i] * exact[i] / length;
+        }
+        along += dot / PAQ_DRAWS;
+        along_squares += dot * dot / PAQ_DRAWS;
+    }
+    CU_ASSERT_DOUBLE_EQUAL(along, 1.0, 3.0 * sqrt((along_squares - along * along) / PAQ_DRAWS));
+    for (size_t i = 0; i < size; i++) {
+        double mean = sum[i] / PAQ_DRAWS, variance = squares[i] / PAQ_DRAWS - mean * mean;
+        CU_ASSERT_TRUE_FATAL(variance > 0.0); /* the coding is coarse */
+        double z = (mean - exact[i]) / sqrt(variance / PAQ_DRAWS);
+        deviations += z * z / (double)size;
+        worst = fmax(worst, fabs(z));
+    }
+    CU_ASSERT_DOUBLE_EQUAL(deviations, 1.0, 3.0 * sqrt(2.0 / (double)size));
+    CU_ASSERT_TRUE(worst < 4.5); /* of about 400 */
+    for (size_t k = 0; k < PAQ_CLIENTS; k++)
+        free(deltas[k]);
+    free(exact);
+    free(sum);
+    free(squares);
+    free(step);
+    fq_arena_fini(&arena);
+    fq_blocks_free(&blocks);
+    fq_tiny_destroy(&plain);
+    fq_tiny_destroy(&coded);
+}
+
+/* A format that loses nothing is FedAvg to the bit, however it is cut and packed. */
+static void test_fedpaq_without_loss(void) {
+    static const char *const uploads[] = {"", "upload: {quantizer: float32, block: 64}\n",
+                                          "upload: {quantizer: float32, entropy: zstd}\n"};
+    float                   *w[3];
+    size_t                   size = 0;
+    for (size_t u = 0; u < 3; u++) {
+        fq_tiny tiny;
+        char    train[256];
+        snprintf(train, sizeof train, "train: {clients_per_round: 4, batch: 8}\n%s", uploads[u]);
+        create_unequal(&tiny, train);
+        fq_tiny_run(&tiny, 3, 1);
+        size = fq_model_size(tiny.setup.model);
+        w[u] = malloc(size * sizeof *w[u]);
+        memcpy(w[u], fq_server_weights(tiny.server), size * sizeof *w[u]);
+        fq_tiny_destroy(&tiny);
+    }
+    for (size_t u = 1; u < 3; u++)
+        CU_ASSERT_EQUAL(memcmp(w[0], w[u], size * sizeof *w[0]), 0);
+    for (size_t u = 0; u < 3; u++)
+        free(w[u]);
+}
+
 int main(void) {
     static const fq_case cases[] = {
         {"identical clients are one client", test_identical_clients_are_one},
@@ -349,6 +467,8 @@ int main(void) {
         {"one model for every width", test_every_width_at_once},
         {"every algorithm learns", test_every_algorithm_learns},
         {"the controls of SCAFFOLD add up", test_scaffold_controls_add_up},
+        {"FedPAQ without loss is FedAvg", test_fedpaq_without_loss},
+        {"FedPAQ's step is FedAvg's in the mean", test_fedpaq_is_unbiased},
         {NULL, NULL},
     };
     return fq_run_suite("methods", cases);
