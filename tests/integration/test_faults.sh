@@ -99,6 +99,12 @@ check "flip: nothing damaged was seen" bash -c "! grep -q 'reason=unsealed\|even
 # ---- cut in the middle of uploads and downloads of 3 MiB
 federation upload large.yaml "cut=900000@upx4"
 federation download large.yaml "cut=900000@downx4"
+# One client's link is slow both ways; the other one's is not.
+make_server slow large.yaml gather_s=60
+make_client slow-b slow
+bad_network slow slow=1500000
+make_client slow-a slow
+begin slow
 ends_as upload large-sim 60
 struck upload cut 4
 uploads=$(query upload/run.db "select sum(bytes_up) from client_update")
@@ -108,6 +114,10 @@ check "uploads go on where they were cut: $received bytes came for $uploads" \
 check "and the clients had to come back for it" [ "$(cat upload-[ab].err | grep -c event=rejoined)" -ge 4 ]
 ends_as download large-sim 60
 struck download cut 4
+
+ends_as slow large-sim 60
+accepted() { grep -n -m 1 "event=update_accepted.*peer=slow-$1" slow.err | cut -d: -f1; }
+check "slow: who is fast does not wait for who is slow" [ "$(accepted b)" -lt "$(accepted a)" ]
 
 # ---- clients and coordinator that go and come back
 # Half of the clients go for good: rounds end at their deadline, later ones begin with those that are there.
@@ -162,7 +172,7 @@ check "receipt: it came again" grep -q "event=accepted $lost " receipt-a.err
 check "receipt: it counted once" [ "$(count "event=update_accepted $lost " receipt.err)" -eq 1 ]
 
 # ---- everybody at once, and once more after a restart
-crowd=50
+crowd=100
 [ "${FEDQ_TEST_ROUNDS:-0}" -ge 100 ] || crowd=20
 make_server crowd crowd.yaml gather_s=60
 for ((i = 0; i < crowd; i++)); do
