@@ -376,7 +376,7 @@ static void begin_plan(participant *p, const fq_wire_plan *plan) {
 
 static void take_plan(participant *p, const fq_wire_plan *plan) {
     /* The decoded model is in use until the last turn of the round before has ended. */
-    bool other = p->planned && p->plan.round != plan->round;
+    bool other = !p->planned || p->plan.round != plan->round;
     if (p->training > 0 && other) {
         forget_plan(p);
         uint64_t *clients = calloc(plan->n_clients, sizeof *clients);
