@@ -46,20 +46,6 @@ static fq_status fail_memory(const fq_sim_estimate *estimate) {
         (double)estimate->checkpoint * 0x1p-30, (double)estimate->available * 0x1p-30);
 }
 
-/* An evaluator for as long as it takes to ask it: its memory is reserved and not touched. */
-static fq_status ask_evaluator(const simulation *sim, fq_sim_estimate *estimate) {
-    const fq_experiment *e = sim->experiment;
-    fq_evaluator        *evaluator;
-    FQ_TRY(fq_evaluator_create(&evaluator, sim->setup.model, sim->setup.dataset,
-                               sim->setup.partition, &e->evaluate, (uint64_t)e->head.seed,
-                               sim->options->pool));
-    fq_status status = fq_evaluator_learn(evaluator, &e->recipe);
-    estimate->evaluator = fq_evaluator_bytes(evaluator);
-    estimate->examples_evaluation = fq_evaluator_examples(evaluator);
-    fq_evaluator_destroy(&evaluator);
-    return status;
-}
-
 fq_status simulation_memory(const simulation *sim, fq_sim_estimate *estimate) {
     const fq_experiment *e = sim->experiment;
     size_t               worker;
@@ -74,7 +60,11 @@ fq_status simulation_memory(const simulation *sim, fq_sim_estimate *estimate) {
         .server = fq_server_bytes(sim->setup.model, &e->recipe, &e->server, sim->n_workers),
         .messages = fq_link_bytes(sim->link),
         .available = available_memory()};
-    FQ_TRY(ask_evaluator(sim, estimate));
+    fq_eval_needs needs;
+    FQ_TRY(fq_evaluator_measure(sim->setup.model, sim->setup.dataset, sim->setup.partition,
+                                &e->evaluate, (uint64_t)e->head.seed, sim->options->pool, &needs));
+    estimate->evaluator = needs.bytes;
+    estimate->examples_evaluation = needs.examples;
     /* At most every client, and at most all that the rounds ask. */
     uint64_t asked = (uint64_t)e->train.rounds * (uint64_t)e->train.clients_per_round;
     if (asked > e->server.clients)

@@ -264,14 +264,19 @@ static fq_status place(fq_evaluator *e, fq_arena *arena) {
     return fq_arena_check(arena);
 }
 
-static fq_status take_memory(fq_evaluator *e) {
+static fq_status measure_memory(fq_evaluator *e, size_t *bytes) {
     size_t at_most = COPIES_BYTES / (fq_model_size(e->model) * sizeof(float) + 1) + 1;
     e->n_copies = e->n_versions < at_most ? e->n_versions : at_most;
     e->n_sites = fq_model_site_count(e->model);
     e->n_workers = fq_pool_workers(e->pool);
-    fq_arena measure = fq_arena_measure();
-    FQ_TRY(place(e, &measure));
-    FQ_TRY(fq_arena_init(&e->memory, measure.peak));
+    fq_arena  measure = fq_arena_measure();
+    fq_status status = place(e, &measure);
+    *bytes = measure.peak;
+    return status;
+}
+
+static fq_status take_memory(fq_evaluator *e, size_t bytes) {
+    FQ_TRY(fq_arena_init(&e->memory, bytes));
     FQ_TRY(place(e, &e->memory));
     list_tensors(e);
     for (size_t i = 0; i < e->n_activations; i++)
@@ -281,29 +286,39 @@ static fq_status take_memory(fq_evaluator *e) {
     return FQ_OK;
 }
 
-static fq_status prepare(fq_evaluator *e) {
+/* All but the memory, and how much that is. */
+static fq_status prepare(fq_evaluator *e, size_t *bytes) {
     fq_eval_wanted wanted;
     FQ_TRY(fq_eval_settings_check(&e->settings));
     FQ_TRY(fq_eval_wanted_read(&e->settings, &wanted));
     FQ_TRY(check_fit(e));
     plan_figures(e, &wanted);
     FQ_TRY(prepare_calibration(e));
-    return take_memory(e);
+    return measure_memory(e, bytes);
+}
+
+static fq_evaluator new_evaluator(const fq_model *model, const fq_dataset *set,
+                                  const fq_partition *partition, const fq_eval_settings *settings,
+                                  uint64_t seed, fq_pool *pool) {
+    return (fq_evaluator){.model = model,
+                          .set = set,
+                          .partition = partition,
+                          .settings = *settings,
+                          .seed = seed,
+                          .pool = pool};
 }
 
 fq_status fq_evaluator_create(fq_evaluator **out, const fq_model *model, const fq_dataset *set,
                               const fq_partition *partition, const fq_eval_settings *settings,
                               uint64_t seed, fq_pool *pool) {
-    fq_evaluator *e = *out = calloc(1, sizeof *e);
+    size_t        bytes;
+    fq_evaluator *e = *out = malloc(sizeof *e);
     if (e == NULL)
         return fq_fail(FQ_ENOMEM, "no memory for an evaluator");
-    e->model = model;
-    e->set = set;
-    e->partition = partition;
-    e->settings = *settings;
-    e->seed = seed;
-    e->pool = pool;
-    fq_status status = prepare(e);
+    *e = new_evaluator(model, set, partition, settings, seed, pool);
+    fq_status status = prepare(e, &bytes);
+    if (status == FQ_OK)
+        status = take_memory(e, bytes);
     if (status != FQ_OK)
         fq_evaluator_destroy(out);
     return status;
@@ -324,13 +339,26 @@ size_t fq_evaluator_bytes(const fq_evaluator *e) {
     return sizeof *e + e->memory.capacity + e->calibration.n * sizeof *e->calibration.examples;
 }
 
-size_t fq_evaluator_count(const fq_evaluator *e) {
-    return e->n_figures;
+fq_status fq_evaluator_measure(const fq_model *model, const fq_dataset *set,
+                               const fq_partition *partition, const fq_eval_settings *settings,
+                               uint64_t seed, fq_pool *pool, fq_eval_needs *out) {
+    size_t        bytes;
+    fq_evaluator *e = malloc(sizeof *e);
+    if (e == NULL)
+        return fq_fail(FQ_ENOMEM, "no memory for an evaluator");
+    *e = new_evaluator(model, set, partition, settings, seed, pool);
+    fq_status status = prepare(e, &bytes);
+    if (status == FQ_OK)
+        *out = (fq_eval_needs){.bytes = fq_evaluator_bytes(e) + bytes,
+                               .examples = e->n_figures * fq_dataset_test_count(set) +
+                                           e->calibration_examples +
+                                           e->n_versions * e->moments_batches * FQ_MOMENTS_BATCH};
+    fq_evaluator_destroy(&e);
+    return status;
 }
 
-size_t fq_evaluator_examples(const fq_evaluator *e) {
-    return e->n_figures * fq_dataset_test_count(e->set) + e->calibration_examples +
-           e->n_versions * e->moments_batches * FQ_MOMENTS_BATCH;
+size_t fq_evaluator_count(const fq_evaluator *e) {
+    return e->n_figures;
 }
 
 const fq_figure *fq_evaluator_plan(const fq_evaluator *e) {

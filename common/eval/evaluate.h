@@ -88,12 +88,19 @@ void                    fq_evaluator_destroy(fq_evaluator **evaluator);
 /* Memory held from create to destroy: workspaces, and a copy of the weights for each quantized set
  * of them, up to 64 MiB of copies at a time (one copy at least). */
 size_t fq_evaluator_bytes(const fq_evaluator *evaluator);
+/* What fq_evaluator_create would say, and what its evaluator would need, without that memory. */
+typedef struct fq_eval_needs {
+    size_t bytes;    /* fq_evaluator_bytes */
+    size_t examples; /* passed through the network in one evaluation: its time is about so many
+                        forward passes, and that of finding the weights' ranges */
+} fq_eval_needs;
+FQ_MUST_CHECK fq_status fq_evaluator_measure(const fq_model *model, const fq_dataset *set,
+                                             const fq_partition     *partition,
+                                             const fq_eval_settings *settings, uint64_t seed,
+                                             fq_pool *pool, fq_eval_needs *out);
 
 size_t fq_evaluator_count(
     const fq_evaluator *evaluator); /* figures of one evaluation, <= FQ_MAX_FIGURES */
-/* Examples that one evaluation passes through the network: its time is about so many forward
- * passes, and that of finding the weights' ranges. */
-size_t fq_evaluator_examples(const fq_evaluator *evaluator);
 /* The bits and rules of the figures, in the order in which `run` fills them: float first, then by
  * rule, activations, falling width; plain rules before those with changed steps. */
 const fq_figure *fq_evaluator_plan(const fq_evaluator *evaluator);

@@ -496,6 +496,11 @@ static fq_status load_methods(const fq_document *document, const fq_node *node,
         for (size_t k = 0; k < m; k++)
             if (recipe->methods[k] == recipe->methods[m])
                 return fq_node_fail(document, list, "train.robustness: '%s' is listed twice", name);
+        if (recipe->methods[m]->levels != NULL && train->robustness.n > 1)
+            return fq_node_fail(document, list,
+                                "train.robustness: %s gives clients networks of their own; use it "
+                                "alone",
+                                name);
         if (recipe->methods[m]->changes_weights && quantizes != NULL)
             return fq_node_fail(document, list,
                                 "train.robustness: both %s and %s quantize the weights; use one",
@@ -531,6 +536,11 @@ static fq_status load_train(const fq_document *document, const fq_node *node, fq
         return fq_node_fail(document, fq_node_find(node, "momentum"),
                             "train.momentum: %s needs plain steps; set it to 0",
                             recipe->algorithm->name);
+    if (fq_recipe_has_parts(recipe) && recipe->algorithm->n_client > 0)
+        return fq_node_fail(document, fq_node_find(node, "algorithm"),
+                            "train.algorithm: %s needs clients that hold the whole model, and %s "
+                            "gives them parts; use fedavg",
+                            recipe->algorithm->name, recipe->methods[0]->name);
     if (recipe->algorithm->bounded_steps && train->max_steps == 0)
         return fq_node_fail(document, fq_node_find(node, "max_steps"),
                             "train.max_steps: %s needs a bound on the local steps that all clients "
@@ -568,6 +578,11 @@ static fq_status load_aggregate(const fq_document *document, const fq_node *node
         FQ_TRY(load_plugin(document, node, "aggregate", row->name, row->keys, row->config_size,
                            NULL, row == server->aggregator ? &server->aggregator_config : &unused));
     }
+    if (fq_recipe_has_parts(&e->recipe) && server->aggregator->keeps)
+        return fq_node_fail(document, fq_node_find(node, "method"),
+                            "aggregate.method: %s needs clients that hold the whole model, and %s "
+                            "gives them parts; use mean",
+                            server->aggregator->name, e->recipe.methods[0]->name);
     server->equal_weights = section->weights == 1;
     if (e->recipe.algorithm->plain_mean && server->aggregator != fq_aggregators[0])
         return fq_node_fail(document, fq_node_find(node, "method"),

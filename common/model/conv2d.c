@@ -23,6 +23,7 @@ static fq_status plan(const fq_layer_spec *spec, const fq_shape *in, fq_layer_pl
         .n_tensors = spec->bias ? 2 : 1,
         .tensors = {{"weight", FQ_WEIGHT, {shape.c, depth, kernel, kernel}, 4, fan_in, 0.0f},
                     {"bias", FQ_BIAS, {shape.c}, 1, fan_in, 0.0f}},
+        .n_channel_groups = groups,
         .quantized_input = true,
     };
     return FQ_OK;

@@ -27,6 +27,7 @@ static fq_status plan(const fq_layer_spec *spec, const fq_shape *in, fq_layer_pl
         .n_tensors = 2,
         .tensors = {{"scale", FQ_NORM_SCALE, {channels}, 1, 0, 1.0f},
                     {"shift", FQ_NORM_SHIFT, {channels}, 1, 0, 0.0f}},
+        .n_channel_groups = groups,
         .cache_per_lane = 2 * groups, /* mean, r */
         .scratch_per_lane = 4,
     };

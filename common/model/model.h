@@ -60,6 +60,13 @@ double fq_model_macs(const fq_model *model); /* multiply-adds of one example, fo
  */
 void fq_model_init(const fq_model *model, uint64_t seed, float *w);
 
+/* The narrower network inside this one: of every layer but the last with weights the leading
+ * max(1, floor(ratio * channels)), 0 < ratio <= 1, with the weights between them. level[i] = mark
+ * for each of its values, level [fq_model_size]; the others are left. FQ_EINVAL, naming the layer:
+ * batch norm, grouped convolution, groups of a norm that would be cut, a sum of unequal widths. */
+FQ_MUST_CHECK fq_status fq_model_narrow(const fq_model *model, double ratio, uint8_t mark,
+                                        uint8_t *level);
+
 /* What happens to the input of a site. Both may be NULL. Called on [features, lanes] with `batch`
  * valid lanes. quantize: y from x (y is a buffer of the workspace). pull: turn dy, the gradient by
  * y, into the gradient by x, in place. */

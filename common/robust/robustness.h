@@ -72,12 +72,23 @@ struct fq_robustness {
     void (*after_step)(const fq_bound *bound, const fq_step *step, float *w);
     /* Add the gradient of the penalty to g, return its value. NULL: none. */
     double (*penalty)(const fq_bound *bound, const float *w, float *g);
+    /* ---- clients that hold only a part of the model, in an order: each part holds the ones
+     * before. A method with parts goes with no other. ---- */
+    /* level [P] = number of the first part that holds each value, FQ_NO_PART if none does.
+     * FQ_EINVAL: the model has no such parts; the text begins with the layer. NULL: every client
+     * holds all. */
+    fq_status (*levels)(const void *config, const fq_model *model, uint8_t *level);
+    /* The number of the part that a client holds; < FQ_MAX_PARTS. */
+    size_t (*part)(const void *config, uint64_t client);
+    /* The loss of a client takes the logits of classes that it has no example of as zero. NULL: no.
+     */
+    bool (*masks_absent)(const void *config);
 };
+enum { FQ_MAX_PARTS = FQ_LIST_LENGTH, FQ_NO_PART = UINT8_MAX };
 
-extern const fq_robustness
-    *const fq_robustnesses[]; /* NULL-terminated: kure apqn qat mqat block_float
-                               * */
-const fq_robustness *fq_robustness_find(const char *name);
+/* NULL-terminated: kure apqn qat mqat block_float heterofl */
+extern const fq_robustness *const fq_robustnesses[];
+const fq_robustness              *fq_robustness_find(const char *name);
 
 /* ---- which tensors, at which width (docs/methods.md, "Layer policies") ---- */
 typedef enum fq_layer_policy {

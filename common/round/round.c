@@ -37,7 +37,8 @@ size_t fq_server_bytes(const fq_model *model, const fq_recipe *recipe,
     if (settings->aggregator->keeps)
         n += settings->cohort;
     size_t blocks = fq_model_tensor_count(model);
-    return n * vector +
+    size_t levels = fq_recipe_has_parts(recipe) ? fq_model_size(model) : 0;
+    return n * vector + levels +
            (1 + algorithm->n_down) *
                coding_bytes(&settings->download, fq_model_size(model), blocks) +
            workers * coding_bytes(&recipe->upload, fq_model_size(model), blocks);
@@ -106,9 +107,14 @@ fq_status fq_server_create(fq_server **out, const fq_model *model, const fq_reci
                                                                       server->download_blocks.n));
     fq_level_history_begin(&server->history, &recipe->adaptive);
     if (status == FQ_OK)
-        fq_recipe_init(recipe, model, seed, server->w);
-    else
+        status = fq_recipe_levels(recipe, model, &server->level);
+    if (status != FQ_OK) {
         fq_server_destroy(out);
+        return status;
+    }
+    fq_recipe_init(recipe, model, seed, server->w);
+    /* What no client holds is not part of the network. */
+    fq_part_keep(server->level, FQ_MAX_PARTS, size, server->w);
     return status;
 }
 
@@ -132,6 +138,7 @@ void fq_server_destroy(fq_server **slot) {
     free(server->kept);
     free(server->arenas);
     free(server->decoded);
+    free(server->level);
     free(server->w);
     free(server->vectors);
     free(server->sent);
@@ -319,6 +326,7 @@ static fq_status add(fq_server *server, size_t member, const fq_update *update, 
                           .first_loss = update->first_loss};
     tally->n_accepted++;
     tally->weight += weight;
+    tally->weight_of[fq_recipe_part(server->recipe, update->client)] += weight;
     return FQ_OK;
 }
 
@@ -334,6 +342,10 @@ fq_status fq_round_accept(fq_server *server, size_t worker, const fq_update *upd
         if (status == FQ_OK)
             status = check_values(update, x + v * server->size, server->size,
                                   server->settings->limits.max_value);
+        /* A coarse code of zero need not be zero. */
+        if (status == FQ_OK)
+            fq_part_keep(server->level, fq_recipe_part(server->recipe, update->client),
+                         server->size, x + v * server->size);
     }
     pthread_mutex_lock(&server->mutex);
     if (status == FQ_OK)
@@ -347,7 +359,15 @@ fq_status fq_round_accept(fq_server *server, size_t worker, const fq_update *upd
 typedef struct combine_job {
     fq_server *server;
     size_t     n;
+    uint64_t   weight[UINT8_MAX + 1]; /* of the clients that hold a value, by its level */
 } combine_job;
+
+/* A value of level l is in the sums of the clients whose part is at least l. */
+static void weigh_levels(const fq_server *server, uint64_t weight[UINT8_MAX + 1]) {
+    uint64_t sum = 0;
+    for (size_t part = FQ_MAX_PARTS; part-- > 0;)
+        weight[part] = sum += server->tally.weight_of[part];
+}
 
 static fq_status combine_range(void *context, size_t task, size_t worker) {
     const combine_job        *job = context;
@@ -356,7 +376,10 @@ static fq_status combine_range(void *context, size_t task, size_t worker) {
     size_t                    begin = task * COMBINE_RANGE, end = begin + COMBINE_RANGE;
     if (end > server->size)
         end = server->size;
-    if (!settings->aggregator->keeps)
+    if (server->level != NULL)
+        fq_exact_mean_of_levels(server->sums[0] + begin, server->level + begin, end - begin,
+                                job->weight, server->shift, server->mean + begin);
+    else if (!settings->aggregator->keeps)
         fq_exact_mean(server->sums[0] + begin, end - begin, server->tally.weight, server->shift,
                       server->mean + begin);
     else
@@ -392,7 +415,8 @@ static void summarize(const fq_server *server, fq_round_summary *summary) {
 }
 
 static fq_status take_step(fq_server *server, fq_pool *pool, fq_round_summary *summary) {
-    combine_job job = {server, server->tally.n_accepted};
+    combine_job job = {.server = server, .n = server->tally.n_accepted};
+    weigh_levels(server, job.weight);
     FQ_TRY(
         fq_pool_for(pool, (server->size + COMBINE_RANGE - 1) / COMBINE_RANGE, combine_range, &job));
     memcpy(server->old_w, server->w, server->size * sizeof *server->w);

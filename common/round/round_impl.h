@@ -10,6 +10,7 @@
 typedef struct fq_tally {
     size_t   n_accepted, n_refused;
     uint64_t weight, max_weight;
+    uint64_t weight_of[FQ_MAX_PARTS]; /* of the clients that hold each part and none larger */
 } fq_tally;
 
 typedef struct fq_answer {
@@ -25,9 +26,10 @@ struct fq_server {
     uint64_t                  seed;
     uint32_t                  round;
     size_t                    size, n_vectors; /* P; server vectors */
-    float                    *w;               /* [P] */
-    float                    *vectors;         /* [n_server * P] */
-    fq_level_history          history;         /* if the upload's levels adapt */
+    uint8_t                  *level;   /* [P] parts that clients hold (protocol/plan.h), or NULL */
+    float                    *w;       /* [P] */
+    float                    *vectors; /* [n_server * P] */
+    fq_level_history          history; /* if the upload's levels adapt */
     /* the open round */
     fq_levels       levels;
     bool            open;

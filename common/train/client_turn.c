@@ -24,10 +24,14 @@ struct fq_worker {
     float           *g;           /* [n_trainable] */
     float           *velocity;    /* [n_trainable], NULL without momentum */
     float *views[FQ_MAX_METHODS]; /* [P] weights as each method shows them; NULL: as it got them */
-    float *delta;                 /* [P] */
-    float *extra;                 /* [P] second vector of the update, or NULL */
-    float *sent[FQ_MAX_VECTORS];  /* [P] what the server will decode of each vector; NULL if the
-                                     client keeps nothing */
+    uint8_t *level;               /* [P] parts that clients hold (protocol/plan.h), or NULL */
+    size_t   part;                /* of this turn's client */
+    bool    *present;             /* [n_classes] this client has examples of; NULL: as if of all */
+    float   *logits; /* [n_classes, lanes] with those of absent classes zero, or NULL */
+    float   *delta;  /* [P] */
+    float   *extra;  /* [P] second vector of the update, or NULL */
+    float   *sent[FQ_MAX_VECTORS]; /* [P] what the server will decode of each vector; NULL if the
+                                      client keeps nothing */
     float   *state; /* [vectors * P] the client's new state until the turn has succeeded */
     uint64_t passes;
 };
@@ -39,6 +43,14 @@ size_t fq_client_state_vectors(const fq_recipe *recipe) {
 static bool wants_sites(const fq_recipe *recipe) {
     for (size_t m = 0; m < recipe->n_methods; m++)
         if (recipe->methods[m]->site_hook != NULL)
+            return true;
+    return false;
+}
+
+static bool masks_absent(const fq_recipe *recipe) {
+    for (size_t m = 0; m < recipe->n_methods; m++)
+        if (recipe->methods[m]->masks_absent != NULL &&
+            recipe->methods[m]->masks_absent(&recipe->method_configs[m]))
             return true;
     return false;
 }
@@ -55,14 +67,18 @@ static fq_status lay_out(fq_worker *worker) {
     FQ_TRY(fq_workspace_create(&worker->workspace, model, batch, true, wants_sites(recipe), arena));
     worker->labels = FQ_ARENA_NEW(arena, uint16_t, batch);
     worker->order = FQ_ARENA_NEW(arena, uint32_t, worker->max_examples);
-    worker->dlogits =
-        FQ_ARENA_NEW(arena, float, fq_model_network(model)->n_classes *fq_lanes(batch));
+    const size_t n_classes = fq_model_network(model)->n_classes;
+    worker->dlogits = FQ_ARENA_NEW(arena, float, n_classes *fq_lanes(batch));
     worker->w = FQ_ARENA_NEW(arena, float, size);
     worker->g = FQ_ARENA_NEW(arena, float, trainable);
     worker->velocity = recipe->momentum > 0.0 ? FQ_ARENA_NEW(arena, float, trainable) : NULL;
     for (size_t m = 0; m < recipe->n_methods; m++)
         worker->views[m] =
             recipe->methods[m]->view_weights == NULL ? NULL : FQ_ARENA_NEW(arena, float, size);
+    if (masks_absent(recipe)) {
+        worker->present = FQ_ARENA_NEW(arena, bool, n_classes);
+        worker->logits = FQ_ARENA_NEW(arena, float, n_classes *fq_lanes(batch));
+    }
     worker->delta = FQ_ARENA_NEW(arena, float, size);
     worker->extra = recipe->algorithm->n_up > 1 ? FQ_ARENA_NEW(arena, float, size) : NULL;
     for (size_t v = 0; v < recipe->algorithm->n_up; v++)
@@ -90,6 +106,7 @@ static fq_status prepare(fq_worker *worker, const fq_model *model, const fq_reci
     /* Weight decay acts on weights, biases and norms, not on learned steps. */
     worker->n_decay = fq_model_parameters(model);
     FQ_TRY(fq_blocks_of_model(model, recipe->upload.block, &worker->blocks));
+    FQ_TRY(fq_recipe_levels(recipe, model, &worker->level));
     worker->arena = fq_arena_measure();
     return lay_out(worker);
 }
@@ -98,7 +115,9 @@ fq_status fq_worker_bytes(const fq_model *model, const fq_recipe *recipe, size_t
                           size_t *bytes) {
     fq_worker worker;
     fq_status status = prepare(&worker, model, recipe, max_examples);
-    *bytes = worker.arena.peak + sizeof worker + worker.blocks.n * sizeof *worker.blocks.ends;
+    *bytes = worker.arena.peak + sizeof worker + worker.blocks.n * sizeof *worker.blocks.ends +
+             (worker.level == NULL ? 0 : fq_model_size(model));
+    free(worker.level);
     fq_blocks_free(&worker.blocks);
     return status;
 }
@@ -125,6 +144,7 @@ fq_status fq_worker_create(fq_worker **out, const fq_model *model, const fq_reci
 void fq_worker_destroy(fq_worker **slot) {
     if (*slot == NULL)
         return;
+    free((*slot)->level);
     fq_blocks_free(&(*slot)->blocks);
     fq_arena_fini(&(*slot)->arena);
     free(*slot);
@@ -133,6 +153,32 @@ void fq_worker_destroy(fq_worker **slot) {
 
 uint64_t fq_worker_passes(const fq_worker *worker) {
     return worker->passes;
+}
+
+/* x [n] without what this turn's client does not hold. */
+static void keep_part(const fq_worker *worker, size_t n, float *x) {
+    fq_part_keep(worker->level, worker->part, n, x);
+}
+
+/* The sum of the losses of the batch in the workspace, and dlogits unless NULL. Absent classes have
+ * a logit of zero, and so no gradient (Diao et al. 2021, masked cross-entropy). */
+static double loss_of(fq_worker *worker, const float *logits, size_t batch, float *dlogits) {
+    const size_t n_classes = fq_model_network(worker->model)->n_classes, lanes = fq_lanes(batch);
+    size_t       correct;
+    for (size_t c = 0; worker->present != NULL && c < n_classes; c++) {
+        if (worker->present[c])
+            memcpy(worker->logits + c * lanes, logits + c * lanes, lanes * sizeof *logits);
+        else
+            memset(worker->logits + c * lanes, 0, lanes * sizeof *logits);
+    }
+    if (worker->present != NULL)
+        logits = worker->logits;
+    double loss =
+        fq_cross_entropy(logits, worker->labels, n_classes, batch, lanes, dlogits, &correct);
+    for (size_t c = 0; worker->present != NULL && dlogits != NULL && c < n_classes; c++)
+        if (!worker->present[c])
+            memset(dlogits + c * lanes, 0, lanes * sizeof *dlogits);
+    return loss;
 }
 
 /* One local step on the minibatch that is in the workspace; returns the sum of its losses. */
@@ -170,10 +216,8 @@ static double local_step(fq_worker *worker, const fq_plan *plan, const fq_algo_c
                           .step = step->step,
                           .sites = sites ? &hook : NULL,
                           .statistics = w};
-    size_t        lanes = fq_lanes(batch), n_classes = fq_model_network(model)->n_classes, correct;
     const float  *logits = fq_model_forward(model, worker->workspace, seen[n_methods], &pass);
-    double loss = fq_cross_entropy(logits, worker->labels, n_classes, batch, lanes, worker->dlogits,
-                                   &correct);
+    double        loss = loss_of(worker, logits, batch, worker->dlogits);
     fq_model_backward(model, worker->workspace, seen[n_methods], &pass, worker->dlogits, g);
     worker->passes++;
 
@@ -187,6 +231,7 @@ static double local_step(fq_worker *worker, const fq_plan *plan, const fq_algo_c
             (void)worker->bound[m].method->penalty(&worker->bound[m], w, g);
     if (recipe->algorithm->client_grad != NULL)
         recipe->algorithm->client_grad(algo, w, g);
+    keep_part(worker, trainable, g);
 
     const fq_sgd sgd = {.rate = plan->rate,
                         .momentum = recipe->momentum,
@@ -242,23 +287,36 @@ static fq_status train(fq_worker *worker, const fq_plan *plan, const fq_client *
     return FQ_OK;
 }
 
+/* Put examples begin.. of the client into the workspace, a batch at most; returns how many. */
+static size_t gather_in_order(fq_worker *worker, const fq_client *client, size_t begin) {
+    const size_t left = client->shard.n - begin, most = (size_t)worker->recipe->batch;
+    const size_t batch = left < most ? left : most;
+    for (size_t i = 0; i < batch; i++)
+        worker->order[i] = (uint32_t)(begin + i);
+    fq_shard_gather(&client->shard, worker->order, batch, fq_lanes(batch),
+                    fq_workspace_input(worker->workspace), worker->labels);
+    return batch;
+}
+
 /* The mean loss over the client's examples on the weights it received. */
-static double loss_before(fq_worker *worker, const fq_plan *plan, const fq_client *client) {
-    const size_t n = client->shard.n, n_classes = fq_model_network(worker->model)->n_classes;
-    const size_t most = (size_t)worker->recipe->batch;
-    double       loss = 0.0;
-    for (size_t i = 0; i < n; i++)
-        worker->order[i] = (uint32_t)i;
-    for (size_t begin = 0; begin < n; begin += most) {
-        const size_t batch = n - begin < most ? n - begin : most, lanes = fq_lanes(batch);
-        size_t       correct;
-        fq_shard_gather(&client->shard, worker->order + begin, batch, lanes,
-                        fq_workspace_input(worker->workspace), worker->labels);
+static double loss_before(fq_worker *worker, const fq_client *client) {
+    double loss = 0.0;
+    for (size_t begin = 0, batch; begin < client->shard.n; begin += batch) {
+        batch = gather_in_order(worker, client, begin);
         const fq_pass pass = {.batch = batch};
-        const float  *logits = fq_model_forward(worker->model, worker->workspace, plan->w, &pass);
-        loss += fq_cross_entropy(logits, worker->labels, n_classes, batch, lanes, NULL, &correct);
+        const float  *logits = fq_model_forward(worker->model, worker->workspace, worker->w, &pass);
+        loss += loss_of(worker, logits, batch, NULL);
     }
-    return loss / (double)n;
+    return loss / (double)client->shard.n;
+}
+
+static void find_present(fq_worker *worker, const fq_client *client) {
+    memset(worker->present, 0, fq_model_network(worker->model)->n_classes * sizeof(bool));
+    for (size_t begin = 0, batch; begin < client->shard.n; begin += batch) {
+        batch = gather_in_order(worker, client, begin);
+        for (size_t i = 0; i < batch; i++)
+            worker->present[worker->labels[i]] = true;
+    }
 }
 
 /* Code the vectors of the update. With error feedback the first one is delta plus what earlier
@@ -273,18 +331,21 @@ static fq_status encode(fq_worker *worker, const fq_plan *plan, const fq_algo_cl
         fq_kernels_get()->axpy(algo->size, 1.0f, memory, worker->delta);
     const int32_t levels = fq_levels_of(&plan->levels, out->n_examples, upload->bits);
     const uint8_t bits = levels == 0 ? upload->bits : fq_level_bits(levels);
-    out->n_vectors = algorithm->n_up;
-    for (size_t v = 0; v < out->n_vectors; v++) {
+    const size_t  n = algorithm->n_up;
+    out->n_vectors = n;
+    for (size_t v = 0; v < n; v++) {
         fq_rng rng =
             fq_rng_stream(plan->seed, FQ_RNG_ROUNDING, plan->round, out->client, 0, (uint32_t)v);
         FQ_TRY(fq_quantize_levels(upload->quantizer, bits, levels, upload->zstd, vectors[v],
                                   worker->blocks, &rng, &worker->arena, &out->vectors[v]));
-        if (worker->sent[v] != NULL)
-            FQ_TRY(
-                fq_dequantize(&out->vectors[v], worker->blocks, &worker->arena, worker->sent[v]));
+        if (worker->sent[v] == NULL)
+            continue;
+        FQ_TRY(fq_dequantize(&out->vectors[v], worker->blocks, &worker->arena, worker->sent[v]));
+        keep_part(worker, algo->size, worker->sent[v]); /* as the server does */
     }
-    for (size_t i = 0; memory != NULL && i < algo->size; i++)
-        memory[i] = worker->delta[i] - worker->sent[0][i];
+    const float *sent = worker->sent[0]; /* there if anybody here keeps a state */
+    for (size_t i = 0; memory != NULL && sent != NULL && i < algo->size; i++)
+        memory[i] = worker->delta[i] - sent[i];
     if (algorithm->client_sent != NULL)
         algorithm->client_sent(algo, (const float *const *)worker->sent);
     return FQ_OK;
@@ -302,7 +363,11 @@ fq_status fq_client_turn(fq_worker *worker, const fq_plan *plan, const fq_client
     for (size_t m = 0; m < recipe->n_methods; m++)
         if (recipe->methods[m]->begin_turn != NULL)
             recipe->methods[m]->begin_turn(&worker->bound[m], &worker->arena);
+    worker->part = fq_recipe_part(recipe, client->id);
     memcpy(worker->w, plan->w, size * sizeof *worker->w);
+    keep_part(worker, size, worker->w);
+    if (worker->present != NULL)
+        find_present(worker, client);
     if (worker->velocity != NULL)
         memset(worker->velocity, 0, fq_model_trainable(worker->model) * sizeof *worker->velocity);
     if (vectors > 0)
@@ -318,10 +383,11 @@ fq_status fq_client_turn(fq_worker *worker, const fq_plan *plan, const fq_client
 
     *out = (fq_update){.client = client->id, .round = plan->round, .n_examples = client->shard.n};
     if (plan->levels.all != 0)
-        out->first_loss = loss_before(worker, plan, client);
+        out->first_loss = loss_before(worker, client);
     FQ_TRY(train(worker, plan, client, &algo, &out->n_steps, &out->loss));
     for (size_t i = 0; i < size; i++)
         worker->delta[i] = worker->w[i] - plan->w[i];
+    keep_part(worker, size, worker->delta);
     out->drift = sqrt(fq_kernels_get()->sum_squares(size, worker->delta));
     algo.n_steps = out->n_steps;
     if (recipe->algorithm->client_finish != NULL)

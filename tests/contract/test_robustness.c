@@ -104,7 +104,10 @@ static void test_view(void) {
         for (size_t t = 0; t < fq_model_tensor_count(r.model); t++) {
             const fq_tensor *tensor = fq_model_tensor(r.model, t);
             for (size_t j = tensor->offset; j < tensor->offset + tensor->count; j++) {
-                if (!isfinite(r.u[j]) || (tensor->kind != FQ_WEIGHT && r.u[j] != r.w[j]))
+                /* A method with parts scales whole layers. */
+                const bool may =
+                    tensor->kind == FQ_WEIGHT || (tensor->kind == FQ_BIAS && r.row->levels != NULL);
+                if (!isfinite(r.u[j]) || (!may && r.u[j] != r.w[j]))
                     CU_FAIL_FATAL("a value that is not finite, or not the method's to change");
                 changed += r.u[j] != r.w[j];
             }
@@ -120,7 +123,8 @@ static void test_view(void) {
     }
 }
 
-/* A gradient of zero stays zero, and others never grow under the straight-through estimator. */
+/* A gradient of zero stays zero, and others never grow under the straight-through estimator; a
+ * method with parts may scale whole layers. */
 static void test_pull(void) {
     for (size_t i = 0; fq_robustnesses[i] != NULL; i++) {
         rig r;
@@ -137,8 +141,9 @@ static void test_pull(void) {
             r.row->pull_gradient(&r.bound, &step, r.w, r.u, r.g);
             size_t kept = 0;
             for (size_t j = 0; j < r.trainable; j++) {
-                CU_ASSERT_TRUE(r.g[j] == 0.0f || r.g[j] == 1.0f);
-                kept += r.g[j] == 1.0f;
+                CU_ASSERT_TRUE(r.g[j] == 0.0f || r.g[j] == 1.0f ||
+                               (r.row->levels != NULL && r.g[j] > 1.0f));
+                kept += r.g[j] >= 1.0f;
             }
             CU_ASSERT_TRUE(kept > r.trainable / 2);
         }
@@ -193,9 +198,40 @@ static void test_turns(void) {
     }
 }
 
+/* Every part holds something that the parts before do not, every client has one of them, and the
+ * largest is the whole model by default. */
+static void test_parts(void) {
+    for (size_t i = 0; fq_robustnesses[i] != NULL; i++) {
+        const fq_robustness *row = fq_robustnesses[i];
+        CU_ASSERT_EQUAL(row->levels != NULL, row->part != NULL);
+        if (row->levels == NULL)
+            continue;
+        rig r;
+        begin(&r, row);
+        uint8_t *level = malloc(r.size);
+        size_t   held[FQ_MAX_PARTS] = {0}, parts = 0;
+        memset(level, 0xa5, r.size);
+        FQ_ASSERT_OK(row->levels(r.config, r.model, level));
+        for (uint64_t client = 0; client < 1000; client++) {
+            const size_t part = row->part(r.config, client);
+            CU_ASSERT_TRUE_FATAL(part < FQ_MAX_PARTS);
+            parts = part + 1 > parts ? part + 1 : parts;
+        }
+        for (size_t j = 0; j < r.size; j++) {
+            CU_ASSERT_TRUE_FATAL(level[j] < parts);
+            held[level[j]]++;
+        }
+        for (size_t p = 0; p < parts; p++)
+            CU_ASSERT_TRUE(held[p] > 0);
+        free(level);
+        end(&r);
+    }
+}
+
 int main(void) {
     static const fq_case cases[] = {{"rows", test_rows},   {"view", test_view},
                                     {"pull", test_pull},   {"penalty", test_penalty},
-                                    {"turns", test_turns}, {NULL, NULL}};
+                                    {"turns", test_turns}, {"parts", test_parts},
+                                    {NULL, NULL}};
     return fq_run_suite("robustness", cases);
 }

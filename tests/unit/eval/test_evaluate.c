@@ -49,6 +49,14 @@ static size_t evaluate(const fq_model *model, const eval_data *data,
     memset(figures, 0xa5, FQ_MAX_FIGURES * sizeof *figures);
     FQ_ASSERT_OK(fq_evaluator_run(evaluator, w, figures));
     CU_ASSERT_TRUE(fq_evaluator_bytes(evaluator) > fq_model_size(model) * sizeof *w);
+    fq_eval_needs needs;
+    FQ_ASSERT_OK(
+        fq_evaluator_measure(model, data->set, data->partition, settings, 5, pool, &needs));
+    CU_ASSERT_EQUAL(needs.bytes, fq_evaluator_bytes(evaluator));
+    size_t tested = n * fq_dataset_test_count(data->set);
+    bool   trains = settings->activations.n > 1 || settings->pairs.n > 0 ||
+                  settings->batch_norm_batches > 0; /* may pass training examples too */
+    CU_ASSERT_TRUE(trains ? needs.examples >= tested : needs.examples == tested);
     fq_evaluator_destroy(&evaluator);
     fq_evaluator_destroy(&evaluator);
     fq_pool_destroy(&pool);

@@ -75,12 +75,42 @@ static void test_impossible_bounds_are_refused(void) {
     FQ_ASSERT_FAILS(fq_exact_shift((double)NAN, 1, &shift), FQ_EINVAL, "values up to");
 }
 
+/* By levels: each sum over its own weight, where all weigh the same the plain mean to the bit, and
+ * zero where nobody counts. */
+static void test_mean_of_levels(void) {
+    static float    x[N], plain[N], mean[N];
+    static int64_t  sum[N];
+    static uint8_t  level[N];
+    static uint64_t weight[UINT8_MAX + 1];
+    int             shift;
+    FQ_ASSERT_OK(fq_exact_shift(1e6, 30, &shift));
+    fill(x, N, 3);
+    fq_exact_add(sum, x, N, 7, 1.0, shift);
+    fq_exact_mean(sum, N, 30, shift, plain);
+    weight[0] = 30;
+    fq_exact_mean_of_levels(sum, level, N, weight, shift, mean);
+    CU_ASSERT_EQUAL(memcmp(plain, mean, sizeof mean), 0);
+    weight[1] = 7;
+    for (size_t i = 0; i < N; i++)
+        level[i] = (uint8_t)(i % 3);
+    fq_exact_mean_of_levels(sum, level, N, weight, shift, mean);
+    for (size_t i = 0; i < N; i++) {
+        if (i % 3 == 0)
+            CU_ASSERT_EQUAL(mean[i], plain[i]);
+        if (i % 3 == 1) /* one term of weight 7: itself */
+            CU_ASSERT_DOUBLE_EQUAL((double)mean[i], (double)x[i], fabs((double)x[i]) * 1e-6 + 1e-9);
+        if (i % 3 == 2)
+            CU_ASSERT_EQUAL(mean[i], 0.0f);
+    }
+}
+
 int main(void) {
     static const fq_case cases[] = {
         {"order does not matter", test_order_does_not_matter},
         {"the mean is within its bound", test_mean_is_within_the_bound},
         {"extremes do not overflow", test_extremes_do_not_overflow},
         {"impossible bounds are refused", test_impossible_bounds_are_refused},
+        {"mean of levels", test_mean_of_levels},
         {NULL, NULL},
     };
     return fq_run_suite("exact sum", cases);

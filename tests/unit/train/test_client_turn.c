@@ -63,6 +63,8 @@ static void test_workers_change_nothing(void) {
         "train: {clients_per_round: 7, batch: 8, robustness: [kure, mqat], momentum: 0.9}\n",
         "train: {clients_per_round: 7, batch: 8, algorithm: scaffold, robustness: [apqn]}\n"
         "upload: {quantizer: stochastic, bits: 4, error_feedback: true}\n",
+        "train: {clients_per_round: 7, batch: 8, algorithm: fedprox, robustness: [heterofl]}\n"
+        "upload: {quantizer: uniform, bits: 1, error_feedback: true}\n",
         "train: {clients_per_round: 7, batch: 8, algorithm: ef21}\naggregate: {weights: equal}\n"
         "upload: {quantizer: uniform, bits: 2}\n",
         "train: {clients_per_round: 7, batch: 8, algorithm: fedcomgate, max_steps: 3}\n"

@@ -346,7 +346,7 @@ static void test_scaffold_controls_add_up(void) {
 
 /* ---- FedPAQ: coded updates of some of the clients ---- */
 
-enum { PAQ_CLIENTS = 4, PAQ_DRAWS = 1500 };
+enum { PAQ_CLIENTS = 4, PAQ_DRAWS = 600 };
 
 /* One round of the four clients, whose deltas [4] of [P] are coded with the recipe's upload and the
  * rounding stream of round `draw`. Adds the server's step [P] to `step`. */
