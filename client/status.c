@@ -79,8 +79,8 @@ void fq_client_status_json(const fq_client_status *s, fq_buffer *json) {
     put(json, "}, ");
     put_count(json, "heard_s", s->heard_s);
     put_flag(json, "over", s->over);
-    put_count(json, "rounds", s->rounds);
-    put(json, "\"hash\": \"%s\"}\n", s->hash);
+    put_text_of(json, "hash", s->hash);
+    put(json, "\"rounds\": %" PRId64 "}\n", s->rounds);
 }
 
 fq_status fq_client_status_write(const char *home, const fq_client_status *status) {
@@ -109,6 +109,21 @@ static fq_status take_refusals(const fq_document *document, const fq_node *map,
     return FQ_OK;
 }
 
+static bool is_ascii(const char *text) {
+    while (*text != '\0' && (unsigned char)*text < 0x80)
+        text++;
+    return *text == '\0';
+}
+
+/* Names of runs are ASCII, and so is the rest. */
+static fq_status check_texts(const record *found) {
+    if (strlen(found->run_id) > 2 * FQ_RUN_ID_BYTES || strlen(found->hash) > 64)
+        return fq_fail(FQ_EINVAL, "status.json: run_id or hash is too long");
+    if (!is_ascii(found->run) || !is_ascii(found->run_id) || !is_ascii(found->hash))
+        return fq_fail(FQ_EINVAL, "status.json: a text is not ASCII");
+    return FQ_OK;
+}
+
 fq_status fq_client_status_parse(fq_cbytes json, fq_client_status *out) {
     static const char *const subsections[] = {"refusals", NULL};
     record                   found;
@@ -119,9 +134,8 @@ fq_status fq_client_status_parse(fq_cbytes json, fq_client_status *out) {
     fq_status      status = fq_section_load(document, root, "", keys, subsections, &found);
     if (status == FQ_OK)
         status = take_refusals(document, fq_node_find(root, "refusals"), out);
-    if (status == FQ_OK &&
-        (strlen(found.run_id) >= sizeof out->run_id || strlen(found.hash) >= sizeof out->hash))
-        status = fq_fail(FQ_EINVAL, "status.json: run_id or hash is too long");
+    if (status == FQ_OK)
+        status = check_texts(&found);
     fq_document_destroy(&document);
     if (status != FQ_OK) {
         *out = (fq_client_status){0};
