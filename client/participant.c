@@ -417,9 +417,8 @@ static void take_plan(participant *p, const fq_wire_plan *plan) {
     if (!is_possible(p, plan))
         return;
     p->next_planned = false;
-    if (p->planned && p->plan.round == plan->round) {
-        begin_plan(p, plan);
-    } else if (p->training > 0) {
+    bool same = p->planned && p->plan.round == plan->round;
+    if (!same && p->training > 0) {
         /* The decoded model is in use until the last turn of the round before has ended. */
         forget_plan(p);
         keep_for_later(p, plan);

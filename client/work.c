@@ -138,13 +138,14 @@ fq_status fq_work_estimate(const fq_model *model, const fq_experiment *e, size_t
 
 /* Of this process, now; 0 if the system does not tell. */
 static size_t resident_bytes(void) {
-    unsigned long total, resident;
-    FILE         *file = fopen("/proc/self/statm", "r");
+    char  line[128] = "", *rest = line; /* pages: in all, resident, ... */
+    FILE *file = fopen("/proc/self/statm", "re");
     if (file == NULL)
         return 0;
-    bool found = fscanf(file, "%lu %lu", &total, &resident) == 2;
+    bool found = fgets(line, sizeof line, file) != NULL;
     fclose(file);
-    return found ? (size_t)resident * (size_t)sysconf(_SC_PAGESIZE) : 0;
+    (void)strtoull(line, &rest, 10);
+    return found ? (size_t)strtoull(rest, NULL, 10) * (size_t)sysconf(_SC_PAGESIZE) : 0;
 }
 
 static fq_status check_memory(const fq_work *work) {
