@@ -7,7 +7,9 @@
 #include "suite.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +17,14 @@
 #include <unistd.h>
 
 enum { DIED = 77, EXIT_OF_STATUS = 100 };
+
+#ifdef __SANITIZE_THREAD__ /* a process takes seconds to start there, and so does a turn */
+enum { LIVES = 2 };
+#define SLOW_EPOCHS "2"
+#else
+enum { LIVES = 15 }; /* a round takes ten steps */
+#define SLOW_EPOCHS "40"
+#endif
 
 /* Every client keeps a control vector (SCAFFOLD) and what coding owes (error feedback), so each
  * update depends on all receipts before it. */
@@ -31,7 +41,7 @@ static const char SLOW_SETTINGS[] =
     "data: {set: synthetic, clients: 30, features: 200, classes: 5, examples: 200, "
     "test_examples: 20}\n"
     "model: mlp\n"
-    "train: {rounds: 12, clients_per_round: 2, batch: 8, rate: 0.0001, epochs: 40}\n"
+    "train: {rounds: 12, clients_per_round: 2, batch: 8, rate: 0.0001, epochs: " SLOW_EPOCHS "}\n"
     "evaluate: {every: 5, weights: [32]}\n";
 
 /* ---- death by number, in the client's process ---- */
@@ -50,6 +60,8 @@ typedef struct renamed {
 } renamed;
 static renamed unsynced[16];
 static size_t  n_unsynced;
+/* The loop and the turns both change the folder. */
+static pthread_mutex_t one_at_a_time = PTHREAD_MUTEX_INITIALIZER;
 
 int __real_rename(const char *from, const char *to);
 int __wrap_rename(const char *from, const char *to);
@@ -71,6 +83,7 @@ static void count_step(void) {
 }
 
 int __wrap_rename(const char *from, const char *to) {
+    pthread_mutex_lock(&one_at_a_time);
     count_step();
     if (how_to_die == POWER_CUT && n_unsynced < 16) {
         renamed *r = &unsynced[n_unsynced];
@@ -81,19 +94,25 @@ int __wrap_rename(const char *from, const char *to) {
         r->replaced = link(to, r->saved) == 0;
         n_unsynced += access(from, F_OK) == 0;
     }
-    return __real_rename(from, to);
+    int result = __real_rename(from, to), reason = errno;
+    pthread_mutex_unlock(&one_at_a_time);
+    errno = reason;
+    return result;
 }
 
 int __wrap_unlink(const char *path) {
+    pthread_mutex_lock(&one_at_a_time);
     count_step();
-    return __real_unlink(path);
+    int result = __real_unlink(path), reason = errno;
+    pthread_mutex_unlock(&one_at_a_time);
+    errno = reason;
+    return result;
 }
 
 /* Of a folder: the names in it are safe now. */
-int __wrap_fsync(int file) {
+static void keep_names_in(int file) {
     char   name[64], folder[PATH_MAX];
     size_t kept = 0;
-    count_step();
     snprintf(name, sizeof name, "/proc/self/fd/%d", file);
     ssize_t length = readlink(name, folder, sizeof folder - 1);
     for (size_t i = 0; length > 0 && i < n_unsynced; i++) {
@@ -106,7 +125,16 @@ int __wrap_fsync(int file) {
             unsynced[kept++] = unsynced[i];
     }
     n_unsynced = kept;
-    return __real_fsync(file);
+}
+
+int __wrap_fsync(int file) {
+    pthread_mutex_lock(&one_at_a_time);
+    count_step();
+    keep_names_in(file);
+    int result = __real_fsync(file), reason = errno;
+    pthread_mutex_unlock(&one_at_a_time);
+    errno = reason;
+    return result;
 }
 
 /* ---- the client's process ---- */
@@ -260,7 +288,6 @@ static void test_undisturbed(void) {
 /* Each life of the client ends one step later than the one before: at every rename, removal and
  * sync of the first rounds that it takes part in. */
 static void die_everywhere(const char *name, death how) {
-    enum { LIVES = 15 }; /* a round takes ten steps */
     coordinator c;
     coordinator_begin(&c, SETTINGS);
     client who = make_client(&c, name, 1);
