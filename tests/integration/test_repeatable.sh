@@ -72,8 +72,16 @@ for name in plain scaffold fedadam; do
         code=$?
         kill $killer 2>/dev/null
         wait $killer 2>/dev/null
-        [ $code -eq 137 ] || break
-        kills=$((kills + 1))
+        if [ $code -eq 137 ]; then
+            kills=$((kills + 1))
+        elif [ $code -eq 0 ] && [ $kills -lt 3 ]; then
+            # It was timed while the machine was busy, and is faster now: again, with less time for each attempt.
+            rm -rf "$name-killed"
+            kills=0 attempt=0 whole_ms=$((whole_ms / 2))
+            [ $whole_ms -gt 10 ] || break
+        else
+            break
+        fi
     done
     echo "$name: killed $kills times"
     succeeded "$name, killed $kills times, then resumed"
