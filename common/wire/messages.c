@@ -197,15 +197,11 @@ enum {
     LENGTH_PREFIXED = 2, /* protobuf's wire type */
 };
 
-typedef struct scan {
-    const unsigned char *at, *end;
-    size_t               listed; /* elements of all lists */
-} scan;
-
-static bool scan_varint(scan *s, uint64_t *value) {
+static bool scan_varint(fq_cbytes *left, uint64_t *value) {
     *value = 0;
-    for (unsigned shift = 0; s->at < s->end && shift < 64; shift += 7) {
-        unsigned char byte = *s->at++;
+    for (unsigned shift = 0; left->size > 0 && shift < 64; shift += 7) {
+        unsigned char byte = *left->data++;
+        left->size--;
         *value |= (uint64_t)(byte & 0x7f) << shift;
         if (byte < 0x80)
             return true;
@@ -214,26 +210,27 @@ static bool scan_varint(scan *s, uint64_t *value) {
 }
 
 /* One field: its number, and its bytes if it is length-prefixed. False: no protobuf. */
-static bool scan_field(scan *s, uint32_t *number, bool *prefixed, fq_cbytes *content) {
+static bool scan_field(fq_cbytes *left, uint32_t *number, bool *prefixed, fq_cbytes *content) {
     uint64_t tag, size = 0;
-    if (!scan_varint(s, &tag) || tag >> 3 == 0 || tag >> 32 != 0)
+    if (!scan_varint(left, &tag) || tag >> 3 == 0 || tag >> 32 != 0)
         return false;
     *number = (uint32_t)(tag >> 3);
     *prefixed = (tag & 7) == LENGTH_PREFIXED;
     switch (tag & 7) {
-    case 0: return scan_varint(s, &size);
+    case 0: return scan_varint(left, &size);
     case 1: size = 8; break;
     case LENGTH_PREFIXED:
-        if (!scan_varint(s, &size))
+        if (!scan_varint(left, &size))
             return false;
         break;
     case 5: size = 4; break;
     default: return false;
     }
-    if (size > (size_t)(s->end - s->at))
+    if (size > left->size)
         return false;
-    *content = (fq_cbytes){s->at, (size_t)size};
-    s->at += size;
+    *content = (fq_cbytes){left->data, (size_t)size};
+    left->data += size;
+    left->size -= (size_t)size;
     return true;
 }
 
@@ -245,25 +242,25 @@ static size_t count_varints(fq_cbytes bytes) {
 }
 
 /* The fields of one kind. */
-static fq_status scan_kind(fq_cbytes bytes, const ProtobufCMessageDescriptor *type, size_t whole) {
-    scan      s = {bytes.data, bytes.data + bytes.size, 0};
+static fq_status scan_kind(fq_cbytes left, const ProtobufCMessageDescriptor *type, size_t whole) {
+    size_t    listed = 0; /* values of all lists */
     uint32_t  number;
     bool      prefixed;
     fq_cbytes content;
-    for (size_t fields = 1; s.at < s.end; fields++) {
+    for (size_t fields = 1; left.size > 0; fields++) {
         if (fields > MOST_FIELDS)
             return fq_fail(FQ_ELIMIT, "a message of more than %d fields", MOST_FIELDS);
-        if (!scan_field(&s, &number, &prefixed, &content))
+        if (!scan_field(&left, &number, &prefixed, &content))
             return fq_fail(FQ_EPROTO, "%zu bytes are not a message", whole);
         const ProtobufCFieldDescriptor *field =
             protobuf_c_message_descriptor_get_field(type, number);
         if (field == NULL || !prefixed)
             continue;
         if (field->label == PROTOBUF_C_LABEL_REPEATED)
-            s.listed += field->type == PROTOBUF_C_TYPE_FLOAT ? content.size / sizeof(float)
-                                                             : count_varints(content);
-        if (s.listed > MOST_LISTED)
-            return fq_fail(FQ_ELIMIT, "lists of %zu values; at most %d are allowed", s.listed,
+            listed += field->type == PROTOBUF_C_TYPE_FLOAT ? content.size / sizeof(float)
+                                                           : count_varints(content);
+        if (listed > MOST_LISTED)
+            return fq_fail(FQ_ELIMIT, "lists of %zu values; at most %d are allowed", listed,
                            MOST_LISTED);
         if (field->type == PROTOBUF_C_TYPE_STRING && content.size > 0 &&
             memchr(content.data, '\0', content.size) != NULL)
@@ -273,16 +270,16 @@ static fq_status scan_kind(fq_cbytes bytes, const ProtobufCMessageDescriptor *ty
 }
 
 /* What protobuf-c may be given: one kind, and fields that are unknown. */
-static fq_status scan_head(fq_cbytes head) {
-    scan      s = {head.data, head.data + head.size, 0};
+static fq_status scan_head(fq_cbytes left) {
+    size_t    whole = left.size;
     uint32_t  number, unknown = 0;
     bool      prefixed, found = false;
     fq_cbytes content;
-    for (size_t fields = 1; s.at < s.end; fields++) {
+    for (size_t fields = 1; left.size > 0; fields++) {
         if (fields > MOST_FIELDS)
             return fq_fail(FQ_ELIMIT, "a message of more than %d fields", MOST_FIELDS);
-        if (!scan_field(&s, &number, &prefixed, &content))
-            return fq_fail(FQ_EPROTO, "%zu bytes are not a message", head.size);
+        if (!scan_field(&left, &number, &prefixed, &content))
+            return fq_fail(FQ_EPROTO, "%zu bytes are not a message", whole);
         const ProtobufCFieldDescriptor *field =
             protobuf_c_message_descriptor_get_field(&fq__wire__head__descriptor, number);
         if (field == NULL) {
@@ -292,7 +289,7 @@ static fq_status scan_head(fq_cbytes head) {
         if (found || !prefixed)
             return fq_fail(FQ_EPROTO, "a message of two kinds, or of a broken one");
         found = true;
-        FQ_TRY(scan_kind(content, field->descriptor, head.size));
+        FQ_TRY(scan_kind(content, field->descriptor, whole));
     }
     if (found)
         return FQ_OK;
