@@ -25,16 +25,28 @@ bool fq_participant_interrupted(void) {
 }
 
 /* ---- hours ---- */
+/* "HH:MM" -> minutes, up to 24:00; moves past it. */
+static bool read_time(const char **at, int *minutes) {
+    const char *t = *at;
+    for (int i = 0; i < 5; i++)
+        if (i == 2 ? t[i] != ':' : t[i] < '0' || t[i] > '9')
+            return false;
+    int hour = 10 * (t[0] - '0') + t[1] - '0', minute = 10 * (t[3] - '0') + t[4] - '0';
+    *minutes = 60 * hour + minute;
+    *at = t + 5;
+    return minute < 60 && *minutes <= 24 * 60;
+}
+
 fq_status fq_hours_add(fq_hours *hours, const char *text) {
-    int  h1, m1, h2, m2;
-    char rest;
-    if (sscanf(text, "%2d:%2d-%2d:%2d%c", &h1, &m1, &h2, &m2, &rest) != 4 || h1 < 0 || h1 > 23 ||
-        h2 < 0 || h2 > 24 || m1 < 0 || m1 > 59 || m2 < 0 || m2 > 59 || (h2 == 24 && m2 > 0))
+    const char *at = text;
+    int         begin, end;
+    if (!read_time(&at, &begin) || *at++ != '-' || !read_time(&at, &end) || *at != '\0' ||
+        begin >= 24 * 60)
         return fq_fail(FQ_EINVAL, "--window: '%s' is not HH:MM-HH:MM", text);
     if (hours->n == FQ_MAX_HOURS)
         return fq_fail(FQ_EINVAL, "--window: at most %d", FQ_MAX_HOURS);
-    hours->of[hours->n].begin = 60 * h1 + m1;
-    hours->of[hours->n++].end = 60 * h2 + m2;
+    hours->of[hours->n].begin = begin;
+    hours->of[hours->n++].end = end;
     return FQ_OK;
 }
 
@@ -130,6 +142,7 @@ static bool send_message(participant *p, const fq_message *message, fq_cbytes bo
 static void say_hello(participant *p) {
     const fq_participant_options *options = p->options;
     size_t                        n = options->work.simulation ? (size_t)options->work.n : 1;
+    fq_hosted                    *hosted = calloc(n, sizeof *hosted);
     fq_message                    message = {.kind = FQ_HELLO};
     fq_hello                     *hello = &message.of.hello;
     *hello = (fq_hello){.major = FQ_WIRE_MAJOR,
@@ -137,19 +150,19 @@ static void say_hello(participant *p) {
                         .software = "fedq-client " FQ_VERSION,
                         .simulation = options->work.simulation,
                         .n_hosted = n,
-                        .hosted = calloc(n, sizeof *hello->hosted),
+                        .hosted = hosted,
                         .model_bits = options->model_bits,
                         .memory_bytes = options->work.max_bytes};
     for (size_t i = 0; i < options->work.widths.n && i < FQ_MAX_WIDTHS; i++)
         hello->widths[hello->n_widths++] = (uint8_t)options->work.widths.v[i];
-    for (size_t i = 0; hello->hosted != NULL && i < n; i++)
-        hello->hosted[i] = (fq_hosted){
-            .client = options->work.first + i,
-            .examples =
-                options->work.simulation ? 1 : (uint32_t)fq_example_bucket(options->examples)};
-    if (hello->hosted != NULL)
+    for (size_t i = 0; hosted != NULL && i < n; i++)
+        hosted[i] = (fq_hosted){.client = options->work.first + i,
+                                .examples = options->work.simulation
+                                                ? 1
+                                                : (uint32_t)fq_example_bucket(options->examples)};
+    if (hosted != NULL)
         (void)send_message(p, &message, (fq_cbytes){0});
-    free(hello->hosted);
+    free(hosted);
     p->joined = false;
     p->hello_ms = now_ms();
 }
@@ -363,7 +376,7 @@ static void begin_plan(participant *p, const fq_wire_plan *plan) {
 
 static void take_plan(participant *p, const fq_wire_plan *plan) {
     /* The decoded model is in use until the last turn of the round before has ended. */
-    bool other = p->planned && p->plan.round != plan->round;
+    bool other = !p->planned || p->plan.round != plan->round;
     if (p->training > 0 && other) {
         forget_plan(p);
         uint64_t *clients = calloc(plan->n_clients, sizeof *clients);

@@ -107,6 +107,13 @@ const fq_key             fq_server_keys[] = {
                  .help =
                      "Refused messages and updates after which a client is dropped; it may come back after a "
                                  "pause."},
+                {.name = "ban_s",
+                 .type = FQ_TYPE_REAL,
+                 KEY(ban_s),
+                 .fallback = "30",
+                 .min = 0,
+                 .max = 86400,
+                 .help = "Seconds that a client stays out after it was dropped."},
                 {.name = "simulated",
                  .type = FQ_TYPE_CHOICE,
                  KEY(simulated),

@@ -24,7 +24,7 @@ enum { FQ_SIMULATED_AUTO, FQ_SIMULATED_YES, FQ_SIMULATED_NO };
 typedef struct fq_server_config {
     char    listen[FQ_TEXT_BYTES]; /* tcp://ADDRESS:PORT */
     char    http[FQ_TEXT_BYTES];   /* ADDRESS:PORT; "": no page */
-    double  deadline_s, gather_s, over_selection, quorum, heartbeat_s, linger_s;
+    double  deadline_s, gather_s, over_selection, quorum, heartbeat_s, linger_s, ban_s;
     int64_t window, io_threads, workers, upload_mib, max_refusals;
     int     simulated;
 } fq_server_config;

@@ -5,8 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const int64_t BAN_MS = 30000; /* a dropped peer stays out for so long */
-static const int64_t DROP_MS = 200;  /* for the refusal to leave before the connection is closed */
+static const int64_t DROP_MS = 200; /* for the refusal to leave before the connection is closed */
 
 /* ---- the list ---- */
 static int by_key(const void *a, const void *b, void *peers) {
@@ -48,14 +47,6 @@ static void release_hosted(service *s, peer *p) {
     p->n_hosted = 0;
 }
 
-/* Judge what it has been asked, so that the round does not wait for it. */
-static void give_up_seats(service *s, const peer *p, fq_reason reason, const char *text) {
-    for (size_t i = 0; i < s->n_seats; i++)
-        if (s->seats[i].peer == (uint32_t)(p - s->peers) &&
-            (s->seats[i].state == SEAT_ASKED || s->seats[i].state == SEAT_RECEIVING))
-            seat_judge(s, &s->seats[i], reason, text);
-}
-
 static void take_list(service *s, const fq_roster *roster) {
     for (size_t i = 0; i < roster->n; i++) {
         peer *p = &s->peers[i];
@@ -64,7 +55,6 @@ static void take_list(service *s, const fq_roster *roster) {
             p->entry.revoked = true;
             audit(s, "revoked", p, "");
             fq_log_write(s->options->log, FQ_LOG_WARN, "client_revoked", "name=%s", p->entry.name);
-            give_up_seats(s, p, FQ_REASON_REVOKED, "revoked by the operator");
             peer_drop(s, p, FQ_REASON_REVOKED, "revoked by the operator");
             release_hosted(s, p);
         } else if (!known) {
@@ -153,17 +143,27 @@ void peer_refuse(service *s, peer *p, const fq_route *route, fq_reason reason, c
     audit(s, "refused", p, fq_reason_name(reason));
 }
 
+/* Judge what it has been asked, so that the round does not wait for it. */
+static void give_up_seats(service *s, const peer *p, fq_reason reason, const char *text) {
+    for (size_t i = 0; i < s->n_seats; i++)
+        if (s->seats[i].peer == (uint32_t)(p - s->peers) &&
+            (s->seats[i].state == SEAT_ASKED || s->seats[i].state == SEAT_RECEIVING))
+            seat_judge(s, &s->seats[i], reason, text);
+}
+
 void peer_drop(service *s, peer *p, fq_reason reason, const char *text) {
+    int64_t ban_ms = (int64_t)(1000.0 * s->config->ban_s);
+    give_up_seats(s, p, reason, text);
     if (p->route.size == 0)
         return;
-    peer_refuse(s, p, &p->route, reason, text, (uint32_t)BAN_MS);
+    peer_refuse(s, p, &p->route, reason, text, (uint32_t)ban_ms);
     p->drop_ms = service_now_ms() + DROP_MS;
     p->route.size = 0;
     p->joined = false;
     p->away = true;
     p->strikes = 0;
     p->session.state = FQ_SESSION_LEFT;
-    p->banned_until_ms = service_now_ms() + BAN_MS;
+    p->banned_until_ms = service_now_ms() + ban_ms;
     fq_log_write(s->options->log, FQ_LOG_WARN, "client_dropped", "client=%s reason=%s",
                  p->entry.name, fq_reason_name(reason));
     audit(s, "dropped", p, fq_reason_name(reason));

@@ -67,7 +67,8 @@ static fq_status parse_line(const char *line, size_t number, fq_roster_entry *ou
 static fq_status append(fq_roster *roster, const fq_roster_entry *entry) {
     if (roster->n == FQ_ROSTER_MOST)
         return fq_fail(FQ_ELIMIT, "more than %d clients", FQ_ROSTER_MOST);
-    if ((roster->n & (roster->n - 1)) == 0) { /* room for the next power of two */
+    if (roster->entries == NULL ||
+        (roster->n & (roster->n - 1)) == 0) { /* room for the next power of two */
         size_t           room = roster->n == 0 ? 1 : 2 * roster->n;
         fq_roster_entry *more = realloc(roster->entries, room * sizeof *more);
         if (more == NULL)
@@ -236,14 +237,13 @@ fq_status fq_roster_revoke(const char *folder, const char *name) {
     int       descriptor;
     fq_roster roster;
     FQ_TRY(lock(folder, &descriptor));
-    fq_status              status = fq_roster_read(folder, &roster);
-    const fq_roster_entry *entry = status == FQ_OK ? find_name(&roster, name) : NULL;
-    if (status == FQ_OK && entry == NULL)
+    fq_status status = fq_roster_read(folder, &roster);
+    if (status == FQ_OK && find_name(&roster, name) == NULL)
         status = no_such_client(&roster, name);
-    if (status == FQ_OK) {
-        roster.entries[entry - roster.entries].revoked = true;
+    for (size_t i = 0; status == FQ_OK && i < roster.n; i++)
+        roster.entries[i].revoked |= strcmp(roster.entries[i].name, name) == 0;
+    if (status == FQ_OK)
         status = write_file(folder, &roster);
-    }
     fq_roster_fini(&roster);
     close(descriptor);
     return status;

@@ -302,15 +302,21 @@ void upload_offer(service *s, peer *p, const fq_update_part *part) {
 }
 
 void upload_chunk(service *s, peer *p, const fq_update_part *part, fq_cbytes body) {
-    seat *t =
-        s->phase == TRAINING && part->round == s->plan.round ? seat_of(s, part->client) : NULL;
-    if (t == NULL || t->peer != (uint32_t)(p - s->peers) || t->state != SEAT_RECEIVING ||
-        memcmp(t->nonce, part->nonce, sizeof t->nonce) != 0) {
-        p->strikes += t == NULL && s->phase == TRAINING && part->round == s->plan.round;
-        return; /* of an offer that is over */
+    if (s->phase != TRAINING || part->round != s->plan.round)
+        return; /* of a round that is over */
+    seat *t = seat_of(s, part->client);
+    if (t == NULL || t->peer != (uint32_t)(p - s->peers)) {
+        peer_refuse(s, p, &p->route, t == NULL ? FQ_REASON_NOT_ASKED : FQ_REASON_NOT_YOURS,
+                    "a part of an update that was not asked for", 0);
+        return;
     }
-    if (part->offset == t->have && body.size > 0 && body.size <= FQ_CHUNK_BYTES &&
-        body.size <= t->total - t->have) {
+    if (t->state != SEAT_RECEIVING || memcmp(t->nonce, part->nonce, sizeof t->nonce) != 0)
+        return; /* of an offer that is over */
+    if (part->offset > t->total || body.size > t->total - part->offset) {
+        peer_refuse(s, p, &p->route, FQ_REASON_MALFORMED, "a part beyond the end of the update", 0);
+        return;
+    }
+    if (part->offset == t->have && body.size > 0 && body.size <= FQ_CHUNK_BYTES) {
         memcpy(t->bytes + t->have, body.data, body.size);
         t->have += body.size;
     } else if (body.size > FQ_CHUNK_BYTES || body.size == 0) {

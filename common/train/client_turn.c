@@ -331,8 +331,9 @@ static fq_status encode(fq_worker *worker, const fq_plan *plan, const fq_algo_cl
         fq_kernels_get()->axpy(algo->size, 1.0f, memory, worker->delta);
     const int32_t levels = fq_levels_of(&plan->levels, out->n_examples, upload->bits);
     const uint8_t bits = levels == 0 ? upload->bits : fq_level_bits(levels);
-    out->n_vectors = algorithm->n_up;
-    for (size_t v = 0; v < out->n_vectors; v++) {
+    const size_t  n = algorithm->n_up;
+    out->n_vectors = n;
+    for (size_t v = 0; v < n; v++) {
         fq_rng rng =
             fq_rng_stream(plan->seed, FQ_RNG_ROUNDING, plan->round, out->client, 0, (uint32_t)v);
         FQ_TRY(fq_quantize_levels(upload->quantizer, bits, levels, upload->zstd, vectors[v],
@@ -342,8 +343,9 @@ static fq_status encode(fq_worker *worker, const fq_plan *plan, const fq_algo_cl
         FQ_TRY(fq_dequantize(&out->vectors[v], worker->blocks, &worker->arena, worker->sent[v]));
         keep_part(worker, algo->size, worker->sent[v]); /* as the server does */
     }
-    for (size_t i = 0; memory != NULL && i < algo->size; i++)
-        memory[i] = worker->delta[i] - worker->sent[0][i];
+    const float *sent = worker->sent[0]; /* there if anybody here keeps a state */
+    for (size_t i = 0; memory != NULL && sent != NULL && i < algo->size; i++)
+        memory[i] = worker->delta[i] - sent[i];
     if (algorithm->client_sent != NULL)
         algorithm->client_sent(algo, (const float *const *)worker->sent);
     return FQ_OK;

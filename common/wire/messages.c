@@ -82,6 +82,7 @@ static fq_status encode_hello(const fq_hello *hello, Fq__Wire__Head *head, fq_bu
     head->hello = &message;
     if (status == FQ_OK)
         status = pack(head, out);
+    head->hello = NULL;
     free(message.clients);
     free(message.examples);
     return status;
@@ -103,7 +104,9 @@ static fq_status encode_welcome(const fq_welcome *welcome, Fq__Wire__Head *head,
     message.heartbeat_ms = welcome->heartbeat_ms;
     message.window = welcome->window;
     head->welcome = &message;
-    return pack(head, out);
+    fq_status status = pack(head, out);
+    head->welcome = NULL;
+    return status;
 }
 
 static fq_status encode_plan(const fq_wire_plan *plan, Fq__Wire__Head *head, fq_buffer *out) {
@@ -116,7 +119,9 @@ static fq_status encode_plan(const fq_wire_plan *plan, Fq__Wire__Head *head, fq_
     message.model_bits = plan->model_bits;
     message.time_left_ms = plan->time_left_ms;
     head->plan = &message;
-    return pack(head, out);
+    fq_status status = pack(head, out);
+    head->plan = NULL;
+    return status;
 }
 
 fq_status fq_encode_message(const fq_message *message, fq_buffer *out) {
@@ -188,8 +193,9 @@ fq_status fq_encode_message(const fq_message *message, fq_buffer *out) {
 }
 
 /* ---- decoding ----
- * protobuf-c copies whatever it finds, known or not, at up to fifty times its size. So the bytes
- * are looked through first, allocating nothing: how many fields, how long the lists, of which kind.
+ * protobuf-c copies whatever it finds, known or not: two bytes of an empty field become more than a
+ * hundred. So the bytes are looked through first, allocating nothing: how many fields, how long the
+ * lists, of which kind. The look is stricter than protobuf-c about where a field ends, never laxer.
  */
 enum {
     MOST_FIELDS = 64, /* of one message; lists are packed and count as one */

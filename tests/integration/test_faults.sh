@@ -11,8 +11,8 @@ settings_small 6 >small.yaml
 cat >large.yaml <<YAML
 name: large
 seed: 7
-data: {set: synthetic, clients: 30, features: 4000, classes: 5, examples: 10, test_examples: 20}
-model: mlp
+data: {set: synthetic, clients: 30, features: 1000, classes: 5, examples: 10, test_examples: 20}
+model: [{layer: flatten}, {layer: dense, out: 800}, {layer: relu}, {layer: dense, out: 5}]
 train: {rounds: 2, clients_per_round: 4, batch: 10, rate: 0.05}
 upload: {quantizer: float32}
 evaluate: {every: 2, weights: [32]}
@@ -43,13 +43,19 @@ federation() {
     make_client "$name-b" "$name"
     begin "$name"
 }
-begin() {
+begin_server() {
     start "$1" "$FEDQ_SERVER" run "$1" --verbose
     server_of[$1]=$pid
+}
+begin_clients() {
     start_client "$1-a" 0-14 --threads 1
     a_of[$1]=$pid
     start_client "$1-b" 15-29 --threads 1
     b_of[$1]=$pid
+}
+begin() {
+    begin_server "$1"
+    begin_clients "$1"
 }
 # kill_now PID: at once, and gone when this returns.
 kill_now() {
@@ -70,7 +76,7 @@ struck() {
 count() { grep -c "$1" "$2"; }
 
 # ---- the network: all of these at once
-federation stall small.yaml "stall=60000@up stall=400000@down"
+federation stall small.yaml "stall=60000@up"
 federation delay small.yaml "delay=30"
 federation flip small.yaml "flip=30000@upx2 flip=200000@downx2"
 federation handshake small.yaml "flip=70@upx2 flip=70@downx2 truncate=100@up cut=100@down"
@@ -87,18 +93,100 @@ ends_as shuffle small-sim 60
 struck shuffle repeat 3
 struck shuffle swap 3
 check "flip: a broken connection is a new one" [ "$(count event=connected flip-a.err)" -gt 1 ]
-check "flip: nothing damaged was taken" [ "$(query flip/run.db "select count(*) from clients where verdict != 'accepted'")" -eq 0 ]
+check "flip: nothing damaged was taken" [ "$(query flip/run.db "select count(*) from client_update where verdict != 'accepted'")" -eq 0 ]
 check "flip: nothing damaged was seen" bash -c "! grep -q 'reason=unsealed\|event=refused' flip.err"
 
 # ---- cut in the middle of uploads and downloads of 3 MiB
 federation upload large.yaml "cut=900000@upx4"
 federation download large.yaml "cut=900000@downx4"
+# One client's link is slow both ways; the other one's is not.
+make_server slow large.yaml gather_s=60
+make_client slow-b slow
+bad_network slow slow=1500000
+make_client slow-a slow
+begin slow
 ends_as upload large-sim 60
 struck upload cut 4
-uploads=$(query upload/run.db "select sum(bytes_up) from clients")
-check "uploads go on where they were cut" [ "$(sed -n 's/.*"bytes_in": *\([0-9]*\).*/\1/p' upload/status.json | head -1)" -lt $((2 * uploads)) ]
+uploads=$(query upload/run.db "select sum(bytes_up) from client_update")
+received=$(sed -n 's/^[^[]*"bytes_in":\([0-9]*\).*/\1/p' upload/status.json)
+check "uploads go on where they were cut: $received bytes came for $uploads" \
+    [ "$((4 * received))" -lt "$((5 * uploads))" ]
+check "and the clients had to come back for it" [ "$(cat upload-[ab].err | grep -c event=rejoined)" -ge 4 ]
 ends_as download large-sim 60
 struck download cut 4
+
+ends_as slow large-sim 60
+accepted() { grep -n -m 1 "event=update_accepted.*peer=slow-$1" slow.err | cut -d: -f1; }
+check "slow: who is fast does not wait for who is slow" [ "$(accepted b)" -lt "$(accepted a)" ]
+
+# ---- clients and coordinator that go and come back
+# Half of the clients go for good: rounds end at their deadline, later ones begin with those that are there.
+settings_small 300 >half.yaml
+federation half half.yaml "" gather_s=1 deadline_s=3 quorum=0.3 over_selection=1.3
+wait_for 20 grep -q event=round_closed half.err || fail "half: no round"
+kill_now "${b_of[half]}"
+# All go, and come back.
+federation all small.yaml "delay=30"
+wait_for 20 grep -q "event=update_accepted" all.err || fail "all: no update"
+kill_now "${a_of[all]}"
+kill_now "${b_of[all]}"
+check "all: the coordinator waits for them" wait_for 5 grep -q 'client_away' all.err
+begin_clients all
+# The coordinator is restarted, as an operator does it.
+federation restart small.yaml "delay=30"
+wait_for 20 grep -q event=update_accepted restart.err || fail "restart: no update"
+kill "${server_of[restart]}"
+ended "restart: the coordinator stops" "${server_of[restart]}" 20 1
+begin_server restart
+# The receipt of an update is lost: it is 400 ms from being heard when its client is killed.
+federation receipt small.yaml "delay=400"
+wait_for 20 grep -q "event=update_accepted.*peer=receipt-a" receipt.err || fail "receipt: no update"
+kill_now "${a_of[receipt]}"
+lost=$(sed -n 's/.*event=update_accepted \(round=[0-9]* client=[0-9]*\) peer=receipt-a.*/\1/p' receipt.err | head -1)
+check "receipt: it was not heard" bash -c "! grep -q 'event=accepted $lost ' receipt-a.err"
+start_client receipt-a 0-14 --threads 1
+# The dates of coordinator and one client jump by hours, each second.
+if nm -D "$FEDQ_SERVER" 2>/dev/null | grep -q __asan_init; then
+    echo "the part with the jumping clock does not go with sanitizers"
+else
+    make_server clock small.yaml gather_s=60 heartbeat_s=0.2
+    bad_network clock delay=100
+    make_client clock-a clock
+    make_client clock-b clock
+    export LD_PRELOAD=$FEDQ_SUPPORT/libwrong_clock.so
+    begin clock
+    unset LD_PRELOAD
+    ends_as clock small-sim 60
+    check "clock: it did jump" [ "$(cut -c1-13 clock.err | sort -u | wc -l)" -gt 1 ]
+fi
+
+ended "coordinator of half" "${server_of[half]}" 60
+check "half: all rounds" [ "$(query half/run.db 'select count(*) from round')" -eq 300 ]
+check "half: those who are there count" [ "$(query half/run.db 'select min(n_accepted) from round where round > 250')" -ge 1 ]
+check "half: later rounds ask them alone" [ "$(query half/run.db 'select count(*) from client_update where round = 300 and client > 14')" -eq 0 ]
+ends_as all small-sim 60
+ends_as restart small-sim 60
+check "restart: the round went on" grep -q event=round_restored restart.err
+ends_as receipt small-sim 60
+check "receipt: it came again" grep -q "event=accepted $lost " receipt-a.err
+check "receipt: it counted once" [ "$(count "event=update_accepted $lost " receipt.err)" -eq 1 ]
+
+# ---- everybody at once, and once more after a restart
+crowd=100
+[ "${FEDQ_TEST_ROUNDS:-0}" -ge 100 ] || crowd=20
+make_server crowd crowd.yaml gather_s=60
+for ((i = 0; i < crowd; i++)); do
+    make_client "crowd-$i" crowd
+    start_client "crowd-$i" "$((i * 100 / crowd))-$(((i + 1) * 100 / crowd - 1))" --threads 1
+done
+start_server crowd
+server_of[crowd]=$pid
+wait_for 30 grep -q event=round_opened crowd.err || fail "crowd: no round"
+kill_now "${server_of[crowd]}"
+start_server crowd
+server_of[crowd]=$pid
+ends_as crowd crowd-sim 60
+check "crowd: all joined" [ "$(grep -o 'event=client_joined client=[^ ]*' crowd.err | sort -u | wc -l)" -eq $crowd ]
 
 ends_as stall small-sim 80
 struck stall stall 1

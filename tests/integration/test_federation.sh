@@ -4,7 +4,7 @@
 . "$(dirname "$0")/fed_lib.sh"
 RANDOM=${FEDQ_TEST_SEED:-20261} # which moments
 
-settings_small 12 >plain.yaml
+settings_small 40 >plain.yaml
 sed -e 's/algorithm: fedavg/algorithm: scaffold/' -e 's/^name:.*/name: scaffold/' plain.yaml >scaffold.yaml
 cat >>scaffold.yaml <<YAML
 upload: {quantizer: stochastic, bits: 4, error_feedback: true, entropy: zstd}
@@ -51,7 +51,7 @@ for name in plain scaffold; do
     kills=0
     end=$(($(date +%s) + 120))
     while [ "$(date +%s)" -lt $end ]; do
-        sleep 0.$((RANDOM % 5))$((RANDOM % 10))
+        sleep "0.$(printf %03d $((RANDOM % 250)))"
         is_gone "$server" && break
         if [ $kills -ge 25 ]; then continue; fi
         case $((RANDOM % 3)) in

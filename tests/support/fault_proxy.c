@@ -137,7 +137,7 @@ static size_t strike(proxy *p, tunnel *t, int which, unsigned char *data, size_t
         f->times--;
         printf("%s connection=%llu way=%s byte=%llu\n", kind_names[f->kind],
                (unsigned long long)t->number, which == UP ? "up" : "down",
-               (unsigned long long)(w->passed + offset));
+               (unsigned long long)w->passed + offset);
         fflush(stdout);
         if (f->kind == FLIP)
             data[offset] ^= (unsigned char)(1u << (random >> 60 & 7));

@@ -19,7 +19,8 @@ const unsigned char fq_test_public[2][FQ_KEY_BYTES] = {
 void fq_test_key_file(const unsigned char secret[FQ_KEY_BYTES],
                       const unsigned char public_key[FQ_KEY_BYTES],
                       unsigned char       out[FQ_TEST_KEY_FILE]) {
-    memcpy(out, "FQKEY1\n", 7);
+    static const unsigned char magic[7] = {0x46, 0x51, 0x4b, 0x45, 0x59, 0x31, 0x0a};
+    memcpy(out, magic, sizeof magic);
     memcpy(out + 7, secret, FQ_KEY_BYTES);
     memcpy(out + 7 + FQ_KEY_BYTES, public_key, FQ_KEY_BYTES);
     uint32_t crc = fq_crc32((fq_cbytes){out, FQ_TEST_KEY_FILE - 4});
