@@ -37,6 +37,10 @@ const fq_key fq_client_keys[] = {
 
 static const unsigned char OUTBOX_MAGIC[8] = {'F', 'Q', 'O', 'U', 'T', '1', '\n', 0};
 static const unsigned char STATE_MAGIC[8] = {'F', 'Q', 'S', 'T', 'A', '1', '\n', 0};
+enum {
+    MAX_FILE_BYTES = 1 << 30, /* of outbox and state; no network of ours comes near */
+    NAME_BYTES = 96,
+};
 
 void fq_home_path(const char *home, const char *name, char out[PATH_MAX]) {
     size_t length = strlen(home), more = strlen(name);
@@ -72,6 +76,34 @@ static fq_status make_folder(const char *home, const char *name) {
                : fq_fail(FQ_EIO, "cannot close %s to others: %s", path, strerror(errno));
 }
 
+/* What an init that was cut short leaves; nothing else is taken over, and closed to others. */
+static bool is_ours(const char *name) {
+    static const char *const names[] = {".",     "..",          "outbox",
+                                        "state", "client.yaml", "client.yaml.part"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcmp(name, names[i]) == 0)
+            return true;
+    return false;
+}
+
+static fq_status check_free(const char *home) {
+    char path[PATH_MAX];
+    fq_home_path(home, "client.key", path);
+    if (fq_file_exists(path))
+        return fq_fail(FQ_ESTATE, "%s is a client's folder already; name another one", home);
+    DIR *entries = opendir(home);
+    if (entries == NULL)
+        return FQ_OK; /* not there; whatever else it is, making it will say */
+    fq_status            status = FQ_OK;
+    const struct dirent *entry;
+    while (status == FQ_OK && (entry = readdir(entries)) != NULL)
+        if (!is_ours(entry->d_name))
+            status = fq_fail(FQ_ESTATE, "%s is not empty (%.60s); name a new folder", home,
+                             entry->d_name);
+    closedir(entries);
+    return status;
+}
+
 static fq_status write_config(const char *home, const char *server, const char *server_key,
                               const char *name) {
     static const char more[] =
@@ -104,9 +136,8 @@ fq_status fq_home_make(const char *home, const char *server, const char *server_
     }
     if (strlen(name) > 63)
         return fq_fail(FQ_EINVAL, "--name: at most 63 characters");
+    FQ_TRY(check_free(home));
     fq_home_path(home, "client.key", path);
-    if (fq_file_exists(path))
-        return fq_fail(FQ_ESTATE, "%s is a client's folder already; name another one", home);
     FQ_TRY(make_folder(home, ""));
     FQ_TRY(make_folder(home, "outbox"));
     FQ_TRY(make_folder(home, "state"));
@@ -149,9 +180,9 @@ done:
 
 /* ---- outbox ---- */
 static void name_of(const char *folder, const fq_binding *binding, const char *ending,
-                    char out[96]) {
-    snprintf(out, 96, "%s/%08" PRIx32 "-%" PRIu64 "%s", folder, binding->round, binding->client,
-             ending);
+                    char out[NAME_BYTES]) {
+    snprintf(out, NAME_BYTES, "%s/%08" PRIx32 "-%" PRIu64 "%s", folder, binding->round,
+             binding->client, ending);
 }
 
 static void put_binding(fq_buffer *out, const fq_binding *binding) {
@@ -197,7 +228,7 @@ static fq_status read_checked(fq_cbytes bytes, const unsigned char magic[8], fq_
 }
 
 fq_status fq_outbox_put(const char *home, const fq_outgoing *outgoing) {
-    char      name[96];
+    char      name[NAME_BYTES];
     fq_buffer bytes = {0};
     fq_put_bytes(&bytes, OUTBOX_MAGIC, sizeof OUTBOX_MAGIC);
     put_binding(&bytes, &outgoing->binding);
@@ -233,7 +264,7 @@ void fq_outgoing_fini(fq_outgoing *outgoing) {
 
 static fq_status read_entry(const char *path, fq_outgoing *out) {
     fq_cbytes bytes;
-    FQ_TRY(fq_file_read(path, SIZE_MAX / 2, &bytes));
+    FQ_TRY(fq_file_read(path, MAX_FILE_BYTES, &bytes));
     fq_status status = fq_outbox_parse(bytes, out);
     free((void *)(uintptr_t)bytes.data);
     return status;
@@ -264,7 +295,8 @@ fq_status fq_outbox_read(const char *home, fq_outgoing **out, size_t *n, size_t 
         status = read_entry(path, &(*out)[*n]);
         if (status == FQ_OK) {
             ++*n;
-        } else if (status == FQ_EPROTO) { /* of no use to anybody: the turn is taken again */
+        } else if (status == FQ_EPROTO ||
+                   status == FQ_ELIMIT) { /* of no use to anybody: the turn is taken again */
             unlink(path);
             ++*n_damaged;
             status = FQ_OK;
@@ -282,7 +314,7 @@ fq_status fq_outbox_read(const char *home, fq_outgoing **out, size_t *n, size_t 
 }
 
 void fq_outbox_remove(const char *home, const fq_binding *binding) {
-    char name[96], path[PATH_MAX];
+    char name[NAME_BYTES], path[PATH_MAX];
     name_of("outbox", binding, ".update", name);
     fq_home_path(home, name, path);
     unlink(path);
@@ -291,7 +323,7 @@ void fq_outbox_remove(const char *home, const fq_binding *binding) {
 /* ---- state ---- */
 static void state_path(const char *home, const fq_binding *binding, bool staged,
                        char out[PATH_MAX]) {
-    char name[96];
+    char name[NAME_BYTES];
     if (staged)
         name_of("state", binding, ".next", name);
     else
@@ -299,28 +331,34 @@ static void state_path(const char *home, const fq_binding *binding, bool staged,
     fq_home_path(home, name, out);
 }
 
-fq_status fq_state_load(const char *home, const fq_binding *binding, float *state, size_t n) {
-    char       path[PATH_MAX];
-    fq_cbytes  bytes;
+fq_status fq_state_parse(fq_cbytes bytes, const fq_binding *binding, float *state, size_t n) {
     fq_reader  reader;
     fq_binding found;
+    memset(state, 0, n * sizeof *state);
+    FQ_TRY(read_checked(bytes, STATE_MAGIC, &reader));
+    get_binding(&reader, &found);
+    uint64_t count = fq_get_u64(&reader);
+    if (reader.failed)
+        return fq_fail(FQ_EPROTO, "a state of %zu bytes", bytes.size);
+    if (memcmp(found.run, binding->run, sizeof found.run) != 0)
+        return FQ_OK; /* what another run left is none of this one's */
+    if (found.client != binding->client)
+        return fq_fail(FQ_EPROTO, "the state of client %" PRIu64, found.client);
+    if (count != n || fq_reader_left(&reader) != n * sizeof *state)
+        return fq_fail(FQ_EPROTO, "%" PRIu64 " values; %zu are needed", count, n);
+    fq_get_floats(&reader, state, n);
+    return FQ_OK;
+}
+
+fq_status fq_state_load(const char *home, const fq_binding *binding, float *state, size_t n) {
+    char      path[PATH_MAX];
+    fq_cbytes bytes;
     memset(state, 0, n * sizeof *state);
     state_path(home, binding, false, path);
     if (!fq_file_exists(path))
         return FQ_OK;
-    FQ_TRY(fq_file_read(path, SIZE_MAX / 2, &bytes));
-    fq_status status = read_checked(bytes, STATE_MAGIC, &reader);
-    if (status == FQ_OK) {
-        get_binding(&reader, &found);
-        uint64_t count = fq_get_u64(&reader);
-        bool     same_run = memcmp(found.run, binding->run, sizeof found.run) == 0;
-        if (reader.failed || count != n || fq_reader_left(&reader) != n * sizeof *state) {
-            if (same_run)
-                status = fq_fail(FQ_EPROTO, "%" PRIu64 " values; %zu are needed", count, n);
-        } else if (same_run) { /* what another run left is none of this one's */
-            fq_get_floats(&reader, state, n);
-        }
-    }
+    FQ_TRY(fq_file_read(path, MAX_FILE_BYTES, &bytes));
+    fq_status status = fq_state_parse(bytes, binding, state, n);
     free((void *)(uintptr_t)bytes.data);
     if (status != FQ_OK)
         fq_add_context("%s", path);
@@ -329,7 +367,7 @@ fq_status fq_state_load(const char *home, const fq_binding *binding, float *stat
 
 fq_status fq_state_stage(const char *home, const fq_binding *binding, const float *state,
                          size_t n) {
-    char      name[96];
+    char      name[NAME_BYTES];
     fq_buffer bytes = {0};
     fq_put_bytes(&bytes, STATE_MAGIC, sizeof STATE_MAGIC);
     put_binding(&bytes, binding);
@@ -343,13 +381,52 @@ fq_status fq_state_commit(const char *home, const fq_binding *binding) {
     char from[PATH_MAX], to[PATH_MAX];
     state_path(home, binding, true, from);
     state_path(home, binding, false, to);
-    if (rename(from, to) == 0 || errno == ENOENT) /* gone: this was done before */
-        return FQ_OK;
-    return fq_fail(FQ_EIO, "cannot replace %s: %s", to, strerror(errno));
+    if (rename(from, to) != 0 && errno != ENOENT) /* gone: this was done before */
+        return fq_fail(FQ_EIO, "cannot replace %s: %s", to, strerror(errno));
+    /* Also after a process that ended between these two lines: the outbox entry goes next, and
+     * must not go to disk before. */
+    return fq_folder_sync_of(to);
 }
 
 void fq_state_discard(const char *home, const fq_binding *binding) {
     char path[PATH_MAX];
     state_path(home, binding, true, path);
     unlink(path);
+}
+
+/* ---- after turns that were cut short ---- */
+static bool ends_with(const char *name, const char *ending) {
+    size_t length = strlen(name), more = strlen(ending);
+    return length > more && strcmp(name + length - more, ending) == 0;
+}
+
+static bool has_entry(const char *home, const char *staged) {
+    char name[NAME_BYTES], path[PATH_MAX];
+    int  stem = (int)(strlen(staged) - strlen(".next"));
+    if (snprintf(name, sizeof name, "outbox/%.*s.update", stem, staged) >= (int)sizeof name)
+        return false; /* no name of ours is that long */
+    fq_home_path(home, name, path);
+    return fq_file_exists(path);
+}
+
+static void tidy_folder(const char *home, const char *name) {
+    char folder[PATH_MAX], path[PATH_MAX];
+    fq_home_path(home, name, folder);
+    DIR *entries = opendir(folder);
+    if (entries == NULL)
+        return;
+    const struct dirent *entry;
+    while ((entry = readdir(entries)) != NULL) {
+        bool orphan = ends_with(entry->d_name, ".next") && !has_entry(home, entry->d_name);
+        if (!orphan && !ends_with(entry->d_name, ".part"))
+            continue;
+        fq_home_path(folder, entry->d_name, path);
+        unlink(path);
+    }
+    closedir(entries);
+}
+
+void fq_home_tidy(const char *home) {
+    tidy_folder(home, "outbox");
+    tidy_folder(home, "state");
 }

@@ -24,7 +24,8 @@ extern const fq_key fq_client_keys[];
 
 void fq_home_path(const char *home, const char *name, char out[PATH_MAX]);
 
-/* FQ_ESTATE: there is one already. FQ_EINVAL: of server or key. */
+/* FQ_ESTATE: there is one already, or a folder with something else in it. FQ_EINVAL: of server or
+ * key. */
 FQ_MUST_CHECK fq_status fq_home_make(const char *home, const char *server, const char *server_key,
                                      const char *name, fq_public_key *key);
 /* `data` is of the section of that name; *has_data: it is there. */
@@ -42,20 +43,30 @@ typedef struct fq_outgoing {
 /* Durable. FQ_EIO: nothing is left of it. */
 FQ_MUST_CHECK fq_status fq_outbox_put(const char *home, const fq_outgoing *outgoing);
 FQ_MUST_CHECK fq_status fq_outbox_parse(fq_cbytes bytes, fq_outgoing *out);
-/* All entries; a file that is damaged is removed and reported by *n_damaged. */
+/* All entries; a file that is damaged or absurdly large is removed and reported by *n_damaged. */
 FQ_MUST_CHECK fq_status fq_outbox_read(const char *home, fq_outgoing **out, size_t *n,
                                        size_t *n_damaged);
 void                    fq_outgoing_fini(fq_outgoing *outgoing);
 void                    fq_outbox_remove(const char *home, const fq_binding *binding);
 
 /* ---- state: n values that client k of a run keeps across rounds ----
- * What a turn makes of the state is staged before its update is offered, and takes its place when
- * the update has been accepted; both steps may be done twice. */
+ * What a turn makes of the state is staged, then its update is put into the outbox, then offered.
+ * An accepted update moves the state to what was staged, and only then leaves the outbox. Killed
+ * at any point, the client finds the entry and offers it again; the coordinator repeats its
+ * verdict, and each of these steps may be done twice. So the state has moved exactly when the
+ * coordinator has counted the update. */
 FQ_MUST_CHECK fq_status fq_state_load(const char *home, const fq_binding *binding, float *state,
                                       size_t n);
+/* Of a file's bytes; zeros if another run wrote it. FQ_EPROTO. */
+FQ_MUST_CHECK fq_status fq_state_parse(fq_cbytes bytes, const fq_binding *binding, float *state,
+                                       size_t n);
 FQ_MUST_CHECK fq_status fq_state_stage(const char *home, const fq_binding *binding,
                                        const float *state, size_t n);
+/* Durable before it returns. */
 FQ_MUST_CHECK fq_status fq_state_commit(const char *home, const fq_binding *binding);
 void                    fq_state_discard(const char *home, const fq_binding *binding);
+/* Remove what turns that were cut short have left: staged states without an outbox entry, and parts
+ * of files. No turn may be going on. */
+void fq_home_tidy(const char *home);
 
 #endif

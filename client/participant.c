@@ -1,12 +1,13 @@
 #include "client/participant.h"
 
 #include "base/crew.h"
-#include "base/file.h"
+#include "client/status.h"
 #include "wire/socket.h"
 
 #include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -41,7 +42,7 @@ fq_status fq_hours_add(fq_hours *hours, const char *text) {
     const char *at = text;
     int         begin, end;
     if (!read_time(&at, &begin) || *at++ != '-' || !read_time(&at, &end) || *at != '\0' ||
-        begin >= 24 * 60)
+        begin >= 24 * 60 || begin == end)
         return fq_fail(FQ_EINVAL, "--window: '%s' is not HH:MM-HH:MM", text);
     if (hours->n == FQ_MAX_HOURS)
         return fq_fail(FQ_EINVAL, "--window: at most %d", FQ_MAX_HOURS);
@@ -87,14 +88,16 @@ typedef struct participant {
     fq_arena                      arena;
     fq_buffer                     head;
     unsigned char                 run[FQ_RUN_ID_BYTES];
-    bool                          joined, over, told_refused;
+    bool                          joined, told_refused;
     uint64_t                      connections, beats;
     uint32_t                      window;
-    int64_t                       heartbeat_ms, beat_ms, heard_ms, hello_ms, status_ms;
+    int64_t                       heartbeat_ms, beat_ms, hello_ms, status_ms;
     fq_status                     status;
     char                          reason[1024];
-    uint64_t                      refusals[FQ_REASON_END];
+    fq_client_status              shown; /* status.json */
     item                         *items;
+    /* Plans so far. A turn of an earlier one that no thread has begun yet is not begun. */
+    atomic_uint_fast64_t plans;
     /* the plan at hand */
     bool           planned, model_ready;
     fq_wire_plan   plan; /* but for its list */
@@ -112,6 +115,7 @@ typedef struct turn {
     fq_job       job;
     participant *p;
     item        *item;
+    uint64_t     of_plan;
     fq_binding   binding;
     uint8_t      model_bits;
     fq_outgoing  outgoing;
@@ -241,8 +245,9 @@ static void pump(participant *p, item *i) {
 /* ---- training ---- */
 static void take_turn(fq_job *job, size_t thread) {
     turn *t = (turn *)job;
-    t->status = interrupted
-                    ? fq_fail(FQ_ESTATE, "interrupted")
+    bool  wanted = !interrupted && atomic_load(&t->p->plans) == t->of_plan;
+    t->status = !wanted
+                    ? fq_fail(FQ_ESTATE, "no longer wanted")
                     : fq_work_turn(t->p->work, thread, &t->binding, t->model_bits, &t->outgoing);
     snprintf(t->text, sizeof t->text, "%s", t->status == FQ_OK ? "" : fq_status_text());
 }
@@ -270,7 +275,11 @@ static void turn_done(fq_job *job) {
         t->item->offered_ms = now_ms();
         if (t->item->old)
             remove_item(p, t->item);
-    } else if (t->status != FQ_ESTATE) {
+    } else if (t->status == FQ_ESTATE) {
+        t->item->stage = WAITING;
+        if (t->item->old)
+            remove_item(p, t->item);
+    } else {
         fail(p, fq_fail(t->status, "%s", t->text));
     }
     free(t);
@@ -296,6 +305,7 @@ static void start_turns(participant *p) {
         *t = (turn){.job = {.work = take_turn, .done = turn_done},
                     .p = p,
                     .item = i,
+                    .of_plan = atomic_load(&p->plans),
                     .binding = i->outgoing.binding,
                     .model_bits = i->outgoing.model_bits};
         i->stage = TRAINING;
@@ -306,6 +316,7 @@ static void start_turns(participant *p) {
 
 /* ---- plan and model ---- */
 static void forget_plan(participant *p) {
+    atomic_fetch_add(&p->plans, 1);
     for (item *i = p->items, *next; i != NULL; i = next) {
         next = i->next;
         if (i->stage == WAITING || i->stage == DONE)
@@ -363,6 +374,7 @@ static void begin_plan(participant *p, const fq_wire_plan *plan) {
         forget_plan(p);
         p->plan = *plan;
         p->planned = true;
+        p->shown.round = (int64_t)plan->round + 1;
         p->have = p->asked = 0;
         fq_log_write(p->options->log, FQ_LOG_INFO, "planned",
                      "round=%" PRIu32 " clients=%zu model_bytes=%" PRIu64 " time_left_ms=%" PRId64,
@@ -374,22 +386,52 @@ static void begin_plan(participant *p, const fq_wire_plan *plan) {
         request_model(p);
 }
 
+/* Does the plan ask for what we are and for a model that may be? */
+static bool is_possible(const participant *p, const fq_wire_plan *plan) {
+    for (size_t k = 0; k < plan->n_clients; k++)
+        if (!fq_work_hosts(p->work, plan->clients[k])) {
+            fq_log_write(p->options->log, FQ_LOG_WARN, "plan_ignored",
+                         "round=%" PRIu32 " client=%" PRIu64 " text=\"is not one of ours\"",
+                         plan->round + 1, plan->clients[k]);
+            return false;
+        }
+    if (plan->model_bytes > 0 && plan->model_bytes <= fq_work_most_model_bytes(p->work))
+        return true;
+    fq_log_write(p->options->log, FQ_LOG_WARN, "plan_ignored",
+                 "round=%" PRIu32 " model_bytes=%" PRIu64 " most=%" PRIu64, plan->round + 1,
+                 plan->model_bytes, fq_work_most_model_bytes(p->work));
+    return false;
+}
+
+static void keep_for_later(participant *p, const fq_wire_plan *plan) {
+    uint64_t *clients = calloc(plan->n_clients, sizeof *clients);
+    free(p->next.clients);
+    p->next = *plan;
+    p->next.clients = clients;
+    p->next_planned = clients != NULL;
+    if (clients != NULL)
+        memcpy(clients, plan->clients, plan->n_clients * sizeof *clients);
+}
+
 static void take_plan(participant *p, const fq_wire_plan *plan) {
-    /* The decoded model is in use until the last turn of the round before has ended. */
-    bool other = !p->planned || p->plan.round != plan->round;
-    if (p->training > 0 && other) {
-        forget_plan(p);
-        uint64_t *clients = calloc(plan->n_clients, sizeof *clients);
-        free(p->next.clients);
-        p->next = *plan;
-        p->next.clients = clients;
-        p->next_planned = clients != NULL;
-        if (clients != NULL)
-            memcpy(clients, plan->clients, plan->n_clients * sizeof *clients);
+    if (!is_possible(p, plan))
         return;
-    }
     p->next_planned = false;
-    begin_plan(p, plan);
+    bool same = p->planned && p->plan.round == plan->round;
+    if (!same && p->training > 0) {
+        /* The decoded model is in use until the last turn of the round before has ended. */
+        forget_plan(p);
+        keep_for_later(p, plan);
+    } else {
+        begin_plan(p, plan);
+    }
+}
+
+static void take_round_over(participant *p, uint32_t round) {
+    if (p->planned && p->plan.round == round)
+        forget_plan(p);
+    if (p->next_planned && p->next.round == round)
+        p->next_planned = false;
 }
 
 static void take_model(participant *p) {
@@ -442,8 +484,8 @@ static void wait_for_crew(participant *p) {
 
 /* Turns that go on use the work, so they end first. */
 static void leave_run(participant *p) {
-    wait_for_crew(p);
     forget_plan(p);
+    wait_for_crew(p);
     p->next_planned = false;
     while (p->items != NULL)
         remove_item(p, p->items);
@@ -453,18 +495,24 @@ static void leave_run(participant *p) {
 static void load_outbox(participant *p) {
     fq_outgoing *entries;
     size_t       n, damaged;
-    if (fq_outbox_read(p->options->work.home, &entries, &n, &damaged) != FQ_OK) {
-        fail(p, FQ_EIO);
+    fq_status    status = fq_outbox_read(p->options->work.home, &entries, &n, &damaged);
+    if (status != FQ_OK) {
+        fail(p, status);
         return;
     }
+    fq_home_tidy(p->options->work.home);
     for (size_t e = 0; e < n; e++) {
         const fq_binding *binding = &entries[e].binding;
-        item             *i = memcmp(binding->run, p->run, sizeof p->run) == 0
-                                  ? add_item(p, binding, entries[e].model_bits)
-                                  : NULL;
-        if (i == NULL) { /* of a run that is over */
+        bool              ours = memcmp(binding->run, p->run, sizeof p->run) == 0;
+        if (!ours) { /* of a run that is over */
             fq_outbox_remove(p->options->work.home, binding);
             fq_state_discard(p->options->work.home, binding);
+        }
+        /* What is of other clients of this run waits until they take part again. */
+        item *i = ours && fq_work_hosts(p->work, binding->client)
+                      ? add_item(p, binding, entries[e].model_bits)
+                      : NULL;
+        if (i == NULL) {
             fq_outgoing_fini(&entries[e]);
             continue;
         }
@@ -482,11 +530,22 @@ static fq_status make_arena(participant *p) {
     return fq_arena_init(&p->arena, FQ_MESSAGE_ARENA_BYTES);
 }
 
+/* Counts go on if it is the run of last time. */
+static void show_run(participant *p) {
+    char id[sizeof p->shown.run_id];
+    for (size_t i = 0; i < sizeof p->run; i++)
+        snprintf(id + 2 * i, 3, "%02x", p->run[i]);
+    if (strcmp(id, p->shown.run_id) != 0)
+        p->shown = (fq_client_status){.heard_s = p->shown.heard_s};
+    memcpy(p->shown.run_id, id, sizeof id);
+    snprintf(p->shown.run, sizeof p->shown.run, "%s", fq_work_experiment(p->work)->head.name);
+}
+
 static void take_welcome(participant *p, const fq_welcome *welcome) {
     p->heartbeat_ms = welcome->heartbeat_ms;
     p->window = welcome->window;
     p->joined = true;
-    p->over = false;
+    p->shown.over = false;
     if (p->work == NULL || memcmp(p->run, welcome->run, sizeof p->run) != 0) {
         leave_run(p);
         memcpy(p->run, welcome->run, sizeof p->run);
@@ -495,6 +554,7 @@ static void take_welcome(participant *p, const fq_welcome *welcome) {
             fail(p, status);
             return;
         }
+        show_run(p);
         load_outbox(p);
         fq_log_write(p->options->log, FQ_LOG_INFO, "joined",
                      "run=%s parameters=%zu memory_mib=%.1f threads=%zu",
@@ -511,8 +571,8 @@ static void take_welcome(participant *p, const fq_welcome *welcome) {
 
 static void take_want(participant *p, const fq_update_part *part) {
     item *i = find_item(p, part->round, part->client);
-    if (i == NULL || i->stage != READY || i->outgoing.sealed.size != part->total ||
-        part->offset > part->total ||
+    if (i == NULL || i->stage != READY || i->outgoing.sealed.size == 0 ||
+        i->outgoing.sealed.size != part->total || part->offset > part->total ||
         memcmp(i->outgoing.sealed.data, part->nonce, sizeof part->nonce) != 0)
         return;
     if (!i->is_wanted || part->offset > i->sent)
@@ -540,7 +600,9 @@ static void take_receipt(participant *p, const fq_receipt *receipt) {
     fq_outbox_remove(home, &i->outgoing.binding);
     p->result->accepted += accepted;
     p->result->refused += !accepted;
-    p->refusals[receipt->reason]++;
+    p->shown.accepted += accepted;
+    p->shown.refused += !accepted;
+    p->shown.refusals[receipt->reason]++;
     fq_log_write(
         p->options->log, accepted ? FQ_LOG_INFO : FQ_LOG_WARN, accepted ? "accepted" : "refused",
         "round=%" PRIu32 " client=%" PRIu64 " reason=%s text=%s", receipt->round + 1,
@@ -555,7 +617,7 @@ static void take_receipt(participant *p, const fq_receipt *receipt) {
 static void take_refusal(participant *p, const fq_refusal *refusal) {
     char quoted[FQ_LOG_QUOTED];
     if (refusal->reason == FQ_REASON_NOT_JOINED) {
-        if (now_ms() - p->hello_ms > 200)
+        if (now_ms() - p->hello_ms > 200 && is_hour(p))
             say_hello(p);
         return;
     }
@@ -568,14 +630,28 @@ static void take_refusal(participant *p, const fq_refusal *refusal) {
         fail(p, fq_fail(FQ_EINVAL, "the coordinator refuses us: %s", refusal->text));
 }
 
+static void take_run_over(participant *p, const fq_run_end *end) {
+    char quoted[FQ_LOG_QUOTED];
+    bool is_hash = strspn(end->hash, "0123456789abcdef") == 64;
+    p->result->rounds = end->rounds;
+    snprintf(p->result->hash, sizeof p->result->hash, "%s", is_hash ? end->hash : "unknown");
+    p->shown.over = true;
+    p->shown.rounds = end->rounds;
+    memcpy(p->shown.hash, p->result->hash, sizeof p->shown.hash);
+    fq_log_write(p->options->log, FQ_LOG_INFO, "run_over", "rounds=%" PRIu32 " sha256=%s",
+                 end->rounds, fq_log_quote(end->hash, quoted));
+}
+
 static void take_message(participant *p, const fq_arrival *arrival) {
     fq_message message;
     fq_arena_reset(&p->arena);
+    char quoted[FQ_LOG_QUOTED];
     if (fq_decode_message(arrival->head, &p->arena, &message) != FQ_OK) {
-        fq_log_write(p->options->log, FQ_LOG_WARN, "unreadable", "text=\"%s\"", fq_status_text());
+        fq_log_write(p->options->log, FQ_LOG_WARN, "unreadable", "text=%s",
+                     fq_log_quote(fq_status_text(), quoted));
         return;
     }
-    p->heard_ms = now_ms();
+    p->shown.heard_s = (int64_t)time(NULL);
     switch (message.kind) {
     case FQ_WELCOME: take_welcome(p, &message.of.welcome); break;
     case FQ_REFUSAL: take_refusal(p, &message.of.refusal); break;
@@ -586,17 +662,8 @@ static void take_message(participant *p, const fq_arrival *arrival) {
     case FQ_MODEL_CHUNK: take_chunk(p, &message.of.model_part, arrival->body); break;
     case FQ_UPDATE_WANT: take_want(p, &message.of.update_part); break;
     case FQ_RECEIPT: take_receipt(p, &message.of.receipt); break;
-    case FQ_ROUND_OVER:
-        if (p->planned && message.of.round_over == p->plan.round)
-            forget_plan(p);
-        break;
-    case FQ_RUN_OVER:
-        p->over = true;
-        p->result->rounds = message.of.run_over.rounds;
-        snprintf(p->result->hash, sizeof p->result->hash, "%s", message.of.run_over.hash);
-        fq_log_write(p->options->log, FQ_LOG_INFO, "run_over", "rounds=%" PRIu32 " sha256=%s",
-                     p->result->rounds, p->result->hash);
-        break;
+    case FQ_ROUND_OVER: take_round_over(p, message.of.round_over); break;
+    case FQ_RUN_OVER: take_run_over(p, &message.of.run_over); break;
     case FQ_HEARTBEAT: break;
     default:
         fq_log_write(p->options->log, FQ_LOG_WARN, "unexpected", "kind=%s",
@@ -619,37 +686,46 @@ static void watch_connection(participant *p) {
         p->connections = fq_dialer_connections(p->dialer);
         p->told_refused = false;
         fq_log_write(p->options->log, FQ_LOG_INFO, "connected", "server=%s", p->options->server);
-        say_hello(p);
+        p->joined = false;
+        p->hello_ms = 0;
     }
-    if (!p->joined && p->connections > 0 && now_ms() - p->hello_ms > OFFER_AGAIN_MS)
+    if (!p->joined && p->connections > 0 && is_hour(p) &&
+        (p->hello_ms == 0 || now_ms() - p->hello_ms > OFFER_AGAIN_MS))
         say_hello(p);
 }
 
+static void say_goodbye(participant *p) {
+    fq_message bye = {.kind = FQ_BYE};
+    if (p->joined)
+        (void)send_message(p, &bye, (fq_cbytes){0});
+}
+
 static void write_status(participant *p) {
-    char path[PATH_MAX], text[1024];
+    fq_client_status *shown = &p->shown;
     p->status_ms = now_ms();
-    size_t outbox = 0;
+    shown->connected = fq_dialer_now(p->dialer) == FQ_DIALER_CONNECTED;
+    shown->joined = p->joined && shown->connected;
+    shown->training = (int64_t)p->training;
+    shown->outbox = 0;
     for (const item *i = p->items; i != NULL; i = i->next)
-        outbox += i->stage == READY;
-    int         used = snprintf(text, sizeof text,
-                                "{\"connected\": %s, \"joined\": %s, \"round\": %" PRIu32
-                                ", \"training\": %zu, \"outbox\": %zu, \"accepted\": %" PRIu64
-                                ", \"refused\": %" PRIu64 ", \"heard_ms\": %" PRId64
-                                ", \"run_over\": %s, \"refusals\": {",
-                        fq_dialer_now(p->dialer) == FQ_DIALER_CONNECTED ? "true" : "false",
-                        p->joined ? "true" : "false", p->planned ? p->plan.round + 1 : 0,
-                                p->training, outbox, p->result->accepted, p->result->refused,
-                        p->heard_ms == 0 ? -1 : now_ms() - p->heard_ms, p->over ? "true" : "false");
-    const char *comma = "";
-    for (int r = 1; r < FQ_REASON_END; r++)
-        if (p->refusals[r] > 0) {
-            used += snprintf(text + used, sizeof text - (size_t)used, "%s\"%s\": %" PRIu64, comma,
-                             fq_reason_name((fq_reason)r), p->refusals[r]);
-            comma = ", ";
-        }
-    snprintf(text + used, sizeof text - (size_t)used, "}}\n");
-    fq_home_path(p->options->work.home, "status.json", path);
-    (void)!fq_file_replace(path, (fq_cbytes){(const unsigned char *)text, strlen(text)}, false);
+        shown->outbox += i->stage == READY;
+    (void)!fq_client_status_write(p->options->work.home, shown);
+}
+
+/* Outside its hours a client is no part of the federation, so that no round waits for it. It stays
+ * connected, and what is finished is still delivered. */
+static void keep_hours(participant *p) {
+    if (is_hour(p) || !p->joined || p->training > 0)
+        return;
+    for (const item *i = p->items; i != NULL; i = i->next)
+        if (i->stage == READY)
+            return;
+    p->next_planned = false;
+    forget_plan(p);
+    say_goodbye(p);
+    p->joined = false;
+    fq_log_write(p->options->log, FQ_LOG_INFO, "out_of_hours",
+                 "text=\"back when the window opens\"");
 }
 
 static void tick(participant *p) {
@@ -680,14 +756,9 @@ static void tick(participant *p) {
             pump(p, i);
     }
     start_turns(p);
+    keep_hours(p);
     if (now - p->status_ms > STATUS_MS)
         write_status(p);
-}
-
-static void say_goodbye(participant *p) {
-    fq_message bye = {.kind = FQ_BYE};
-    if (p->joined)
-        (void)send_message(p, &bye, (fq_cbytes){0});
 }
 
 static fq_status loop(participant *p) {
@@ -701,7 +772,7 @@ static fq_status loop(participant *p) {
         while (message && p->status == FQ_OK && fq_dialer_receive(p->dialer, &arrival) == FQ_OK)
             take_message(p, &arrival);
         tick(p);
-        if (p->over && !p->options->keep)
+        if (p->shown.over && !p->options->keep)
             return FQ_OK;
         if (interrupted)
             return fq_fail(FQ_ESTATE, "interrupted");
@@ -718,6 +789,9 @@ static fq_status start(participant *p) {
                                             .retry_max_ms = 30000,
                                             .max_frame_bytes = FQ_MAX_HEAD_BYTES,
                                             .queue = QUEUE};
+    if (fq_client_status_read(options->work.home, &p->shown) != FQ_OK)
+        fq_log_write(options->log, FQ_LOG_WARN, "status_damaged", "text=\"counts begin at 0\"");
+    p->shown.connected = p->shown.joined = p->shown.over = false;
     FQ_TRY(make_arena(p));
     FQ_TRY(fq_crew_create(&p->crew, options->work.threads));
     return fq_dialer_create(&p->dialer, &dialer);
@@ -735,6 +809,7 @@ fq_status fq_participant_run(const fq_participant_options *options, fq_participa
         status = loop(p);
     char reason[1024];
     snprintf(reason, sizeof reason, "%s", fq_status_text());
+    forget_plan(p);
     wait_for_crew(p);
     if (p->dialer != NULL) {
         say_goodbye(p);

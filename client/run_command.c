@@ -96,8 +96,14 @@ static fq_status take_home(stand *s) {
 
 static fq_status prepare(stand *s) {
     char        path[PATH_MAX];
+    const char *set = fq_cli_text(s->cli, "data", NULL);
     const char *data_path = fq_cli_text(s->cli, "data-path", NULL);
     FQ_TRY(fq_home_read(s->home, &s->config, &s->data, &s->has_data, &s->server));
+    if (set != NULL) {
+        snprintf(s->data.set, sizeof s->data.set, "%.255s", set);
+        s->has_data = true;
+        FQ_TRY(fq_data_settings_check(&s->data));
+    }
     if (data_path != NULL)
         snprintf(s->data.path, sizeof s->data.path, "%.255s", data_path);
     fq_home_path(s->home, "client.key", path);
@@ -105,10 +111,11 @@ static fq_status prepare(stand *s) {
     FQ_TRY(take_home(s));
     fq_participant_options *options = &s->options;
     if (!options->work.simulation && !s->has_data)
-        return fq_fail(FQ_EINVAL,
-                       "%s/client.yaml names no data: add a line such as `data: {set: npy, path: "
-                       "/var/lib/fedq/data}` (or give --simulate-clients A-B)",
-                       s->home);
+        return fq_fail(
+            FQ_EINVAL,
+            "%s/client.yaml names no data: add a line such as `data: {set: npy, path: "
+            "/var/lib/fedq/data}` (or give --data SET --data-path DIR, or --simulate-clients A-B)",
+            s->home);
     if (!options->work.simulation)
         FQ_TRY(fq_work_count(&s->data, &options->examples));
     else if (data_path == NULL && !s->has_data)
@@ -127,55 +134,84 @@ static fq_status prepare(stand *s) {
     return FQ_OK;
 }
 
-/* What it will need, from the settings of the run that it last joined. */
-static fq_status dry_run(stand *s) {
+/* ---- --dry-run: what it will need, from the settings of the run that it last joined ---- */
+static fq_status open_simulation(const stand *s, fq_experiment *e, fq_setup *setup,
+                                 size_t *examples) {
+    const fq_work_options *work = &s->options.work;
+    if (s->data.path[0] != '\0')
+        memcpy(e->data.path, s->data.path, sizeof e->data.path);
+    FQ_TRY(fq_setup_create(e, setup));
+    uint64_t clients = fq_partition_clients(setup->partition);
+    if (work->first + work->n > clients)
+        return fq_fail(FQ_EINVAL, "--simulate-clients: the run has clients 0 to %" PRIu64,
+                       clients - 1);
+    for (uint64_t k = 0; k < work->n; k++) {
+        size_t own = fq_partition_shard(setup->partition, work->first + k).n;
+        *examples = own > *examples ? own : *examples;
+    }
+    return FQ_OK;
+}
+
+static fq_status open_device(const stand *s, fq_experiment *e, fq_setup *setup, size_t *examples) {
+    FQ_TRY(fq_dataset_open(&s->data, (uint64_t)e->head.seed, &setup->dataset));
+    *examples = (size_t)s->options.examples;
+    return fq_setup_model(e, fq_dataset_shape(setup->dataset), fq_dataset_classes(setup->dataset),
+                          &setup->model);
+}
+
+static fq_status body_bytes(const fq_model *model, const fq_coding *coding, size_t vectors,
+                            double *kib) {
+    fq_blocks blocks;
+    FQ_TRY(fq_blocks_of_model(model, coding->block, &blocks));
+    size_t one = coding->quantizer->body_bytes(fq_model_size(model), blocks.n, coding->bits);
+    fq_blocks_free(&blocks);
+    *kib = (double)(vectors * one) / 1024.0;
+    return FQ_OK;
+}
+
+static fq_status print_needs(const stand *s, const fq_experiment *e, const fq_setup *setup,
+                             size_t examples) {
+    const fq_work_options *work = &s->options.work;
+    size_t                 need;
+    double                 up, down;
+    FQ_TRY(fq_work_estimate(setup->model, e, examples, work->threads, &need));
+    FQ_TRY(body_bytes(setup->model, &e->recipe.upload, e->recipe.algorithm->n_up, &up));
+    FQ_TRY(body_bytes(setup->model, &e->server.download, 1 + e->recipe.algorithm->n_down, &down));
+    bool too_much = work->max_bytes > 0 && need > work->max_bytes;
+    printf("run          %s, joined before\n", e->head.name);
+    printf("model        %zu parameters\n", (size_t)fq_model_parameters(setup->model));
+    printf("memory       %.1f MiB for turns on %zu thread%s, beside program and data%s\n",
+           (double)need * 0x1p-20, work->threads, work->threads == 1 ? "" : "s",
+           too_much ? ": MORE than --max-rss allows" : "");
+    printf("a round      %.1f KiB up, %.1f KiB down, before entropy coding%s\n", up, down,
+           s->options.model_bits > 0 ? ", the model at its own bit-width" : "");
+    return FQ_OK;
+}
+
+static fq_status dry_run(const stand *s) {
     char           path[PATH_MAX];
     fq_document   *document = NULL;
-    fq_experiment *e = malloc(sizeof *e);
+    fq_experiment *e;
     fq_setup       setup = {0};
-    fq_dataset    *set = NULL;
-    fq_status      status = FQ_OK;
+    size_t         examples = 0;
+    fq_status      status;
     printf("coordinator  %s\n", s->config.server);
     if (!s->options.work.simulation)
         printf("data         %s, %" PRIu64 " examples\n", s->data.set, s->options.examples);
     fq_home_path(s->home, "settings.yaml", path);
-    if (e == NULL || !fq_file_exists(path)) {
-        printf("model        unknown until the coordinator has been reached once\n");
-        free(e);
+    if (!fq_file_exists(path)) {
+        printf("model, memory and bytes of a round: unknown until a run has been joined once\n");
         return FQ_OK;
     }
+    e = malloc(sizeof *e);
+    if (e == NULL)
+        return fq_fail(FQ_ENOMEM, "no memory for the settings");
     FQ_GO(status, fq_document_read(&document, path));
     FQ_GO(status, fq_experiment_load(document, e));
-    const char      *data_path = s->data.path;
-    fq_data_settings data = s->options.work.simulation ? e->data : s->data;
-    if (data_path[0] != '\0')
-        memcpy(data.path, s->data.path, sizeof data.path);
-    FQ_GO(status, fq_dataset_open(&data, (uint64_t)e->head.seed, &set));
-    FQ_GO(status, fq_setup_model(e, fq_dataset_shape(set), fq_dataset_classes(set), &setup.model));
-    size_t examples = s->options.work.simulation ? fq_dataset_train_count(set)
-                                                 : (size_t)s->options.examples,
-           one;
-    FQ_GO(status, fq_worker_bytes(setup.model, &e->recipe, examples, &one));
-    const fq_coding *upload = &e->recipe.upload;
-    fq_blocks        blocks;
-    FQ_GO(status, fq_blocks_of_model(setup.model, upload->block, &blocks));
-    size_t size = fq_model_size(setup.model);
-    size_t up =
-        e->recipe.algorithm->n_up * upload->quantizer->body_bytes(size, blocks.n, upload->bits);
-    fq_blocks_free(&blocks);
-    printf("run          %s\n", e->head.name);
-    printf("model        %zu parameters\n", (size_t)fq_model_parameters(setup.model));
-    printf("memory       %.1f MiB for turns on %zu thread%s%s\n",
-           (double)(one * s->options.work.threads) * 0x1p-20, s->options.work.threads,
-           s->options.work.threads == 1 ? "" : "s",
-           s->options.work.max_bytes > 0 &&
-                   one * s->options.work.threads > s->options.work.max_bytes
-               ? ", MORE than --max-rss allows"
-               : "");
-    printf("a round      %.1f KiB up, %.1f KiB down, before entropy coding\n", (double)up / 1024.0,
-           (double)size * 4.0 / 1024.0);
+    FQ_GO(status, s->options.work.simulation ? open_simulation(s, e, &setup, &examples)
+                                             : open_device(s, e, &setup, &examples));
+    status = print_needs(s, e, &setup, examples);
 done:
-    fq_dataset_close(&set);
     fq_setup_fini(&setup);
     fq_document_destroy(&document);
     free(e);

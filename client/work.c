@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 struct fq_work {
     fq_work_options options;
@@ -19,6 +20,7 @@ struct fq_work {
     fq_worker     **workers; /* [threads] */
     float         **states;  /* [threads] of one client, or NULL */
     size_t          n_state;
+    uint64_t        most_model_bytes;
     /* the round at hand */
     fq_blocks download_blocks;
     fq_arena  arena;
@@ -89,18 +91,77 @@ static fq_status open_data(fq_work *work, const fq_welcome *welcome) {
     return FQ_OK;
 }
 
+/* ---- memory ---- */
+typedef struct needs {
+    size_t worker, n_state, vectors, arena, message, upload;
+} needs;
+
+/* A model may come at up to 32 bits a value, whatever the settings say. */
+static fq_status find_needs(const fq_model *model, const fq_experiment *e, size_t max_examples,
+                            needs *out) {
+    const fq_coding *up = &e->recipe.upload, *down = &e->server.download;
+    size_t           size = fq_model_size(model), vectors = 1 + e->recipe.algorithm->n_down;
+    fq_blocks        of_up, of_down;
+    FQ_TRY(fq_worker_bytes(model, &e->recipe, max_examples, &out->worker));
+    FQ_TRY(fq_blocks_of_model(model, up->block, &of_up));
+    size_t n_up = of_up.n;
+    fq_blocks_free(&of_up);
+    FQ_TRY(fq_blocks_of_model(model, down->block, &of_down));
+    size_t n_down = of_down.n;
+    fq_blocks_free(&of_down);
+    size_t most = fq_quantize_arena_bytes(fq_quantizer_find("float32"), 32, true, size, n_down);
+    size_t own = fq_quantize_arena_bytes(down->quantizer, down->bits, down->zstd, size, n_down);
+    most = own > most ? own : most;
+    out->n_state = fq_client_state_vectors(&e->recipe) * size;
+    out->vectors = vectors * size;
+    out->message = vectors * most;
+    out->arena = fq_decode_arena_bytes(out->message) + most;
+    out->upload = e->recipe.algorithm->n_up *
+                  fq_quantize_arena_bytes(up->quantizer, up->bits, up->zstd, size, n_up);
+    return FQ_OK;
+}
+
+/* An update is there in plain, sealed, and as it is written to the outbox; buffers double. */
+static size_t sum_of_needs(const needs *n, size_t threads) {
+    enum { COPIES = 3, GROWTH = 2 };
+    size_t one = n->worker + n->n_state * sizeof(float) + COPIES * GROWTH * n->upload;
+    return threads * one + n->vectors * sizeof(float) + n->arena + n->message;
+}
+
+fq_status fq_work_estimate(const fq_model *model, const fq_experiment *e, size_t max_examples,
+                           size_t threads, size_t *bytes) {
+    needs n;
+    FQ_TRY(find_needs(model, e, max_examples, &n));
+    *bytes = sum_of_needs(&n, threads);
+    return FQ_OK;
+}
+
+/* Of this process, now; 0 if the system does not tell. */
+static size_t resident_bytes(void) {
+    char  line[128] = "", *rest = line; /* pages: in all, resident, ... */
+    FILE *file = fopen("/proc/self/statm", "re");
+    if (file == NULL)
+        return 0;
+    bool found = fgets(line, sizeof line, file) != NULL;
+    fclose(file);
+    (void)strtoull(line, &rest, 10);
+    return found ? (size_t)strtoull(rest, NULL, 10) * (size_t)sysconf(_SC_PAGESIZE) : 0;
+}
+
+static fq_status check_memory(const fq_work *work) {
+    size_t most = work->options.max_bytes, held = resident_bytes();
+    if (most == 0 || held + work->bytes <= most)
+        return FQ_OK;
+    return fq_fail(FQ_ELIMIT,
+                   "turns need %.1f MiB on %zu threads, and program and data have %.1f MiB; "
+                   "--max-rss allows %.1f MiB (fewer --threads need less)",
+                   (double)work->bytes * 0x1p-20, work->options.threads, (double)held * 0x1p-20,
+                   (double)most * 0x1p-20);
+}
+
 static fq_status make_workers(fq_work *work) {
     const fq_recipe *recipe = &work->experiment->recipe;
-    size_t           n = work->options.threads, one, size = fq_model_size(work->setup.model);
-    FQ_TRY(fq_worker_bytes(work->setup.model, recipe, work->setup.max_examples, &one));
-    work->n_state = fq_client_state_vectors(recipe) * size;
-    work->bytes = n * (one + work->n_state * sizeof(float)) +
-                  (1 + recipe->algorithm->n_down) * size * sizeof(float);
-    if (work->options.max_bytes > 0 && work->bytes > work->options.max_bytes)
-        return fq_fail(FQ_ELIMIT,
-                       "a turn needs %.1f MiB on %zu threads; --max-rss allows %.1f MiB (fewer "
-                       "--threads need less)",
-                       (double)work->bytes * 0x1p-20, n, (double)work->options.max_bytes * 0x1p-20);
+    size_t           n = work->options.threads;
     work->workers = calloc(n, sizeof(fq_worker *));
     work->states = calloc(n, sizeof(float *));
     if (work->workers == NULL || work->states == NULL)
@@ -114,21 +175,21 @@ static fq_status make_workers(fq_work *work) {
     return FQ_OK;
 }
 
-/* Room for the largest model that may come: at 32 bits a value. */
-static fq_status make_room_for_model(fq_work *work) {
-    const fq_coding *download = &work->experiment->server.download;
-    size_t           size = fq_model_size(work->setup.model);
-    size_t           vectors = 1 + work->experiment->recipe.algorithm->n_down;
-    FQ_TRY(fq_blocks_of_model(work->setup.model, download->block, &work->download_blocks));
-    size_t most = fq_quantize_arena_bytes(fq_quantizer_find("float32"), 32, true, size,
-                                          work->download_blocks.n);
-    size_t own = fq_quantize_arena_bytes(download->quantizer, download->bits, download->zstd, size,
-                                         work->download_blocks.n);
-    most = own > most ? own : most;
-    FQ_TRY(fq_arena_init(&work->arena, fq_decode_arena_bytes(vectors * most) + most));
-    work->vectors = calloc(vectors * size, sizeof *work->vectors);
+/* Nothing is allocated before it is known that there may be so much. */
+static fq_status make_room(fq_work *work) {
+    const fq_experiment *e = work->experiment;
+    needs                n;
+    FQ_TRY(find_needs(work->setup.model, e, work->setup.max_examples, &n));
+    work->n_state = n.n_state;
+    work->bytes = sum_of_needs(&n, work->options.threads);
+    work->most_model_bytes = n.message;
+    FQ_TRY(check_memory(work));
+    FQ_TRY(make_workers(work));
+    FQ_TRY(fq_blocks_of_model(work->setup.model, e->server.download.block, &work->download_blocks));
+    FQ_TRY(fq_arena_init(&work->arena, n.arena));
+    work->vectors = calloc(n.vectors, sizeof *work->vectors);
     return work->vectors == NULL
-               ? fq_fail(FQ_ENOMEM, "no memory for a model of %zu values", vectors * size)
+               ? fq_fail(FQ_ENOMEM, "no memory for a model of %zu values", n.vectors)
                : FQ_OK;
 }
 
@@ -145,9 +206,7 @@ fq_status fq_work_create(fq_work **out, const fq_work_options *options, const fq
     if (status == FQ_OK)
         status = open_data(work, welcome);
     if (status == FQ_OK)
-        status = make_workers(work);
-    if (status == FQ_OK)
-        status = make_room_for_model(work);
+        status = make_room(work);
     if (status != FQ_OK)
         fq_work_destroy(out);
     return status;
@@ -186,6 +245,16 @@ const fq_experiment *fq_work_experiment(const fq_work *work) {
 
 const fq_model *fq_work_model(const fq_work *work) {
     return work->setup.model;
+}
+
+bool fq_work_hosts(const fq_work *work, uint64_t client) {
+    const fq_work_options *o = &work->options;
+    return o->simulation ? client >= o->first && client - o->first < o->n
+                         : client == work->device_client;
+}
+
+uint64_t fq_work_most_model_bytes(const fq_work *work) {
+    return work->most_model_bytes;
 }
 
 static fq_shard shard_of(const fq_work *work, uint64_t client) {

@@ -14,7 +14,7 @@ typedef struct fq_work_options {
     uint64_t                first, n; /* clients of a simulation */
     const fq_data_settings *data;     /* a device's own; of a simulation only path is used */
     fq_ints                 widths;   /* n 0: all */
-    size_t                  threads, max_bytes; /* 0: no limit */
+    size_t                  threads, max_bytes; /* of the whole process; 0: no limit */
     const fq_keypair       *keys;
     const fq_public_key    *server;
 } fq_work_options;
@@ -26,10 +26,16 @@ typedef struct fq_work fq_work;
 FQ_MUST_CHECK fq_status fq_work_create(fq_work **out, const fq_work_options *options,
                                        const fq_welcome *welcome);
 void                    fq_work_destroy(fq_work **work);
-size_t                  fq_work_bytes(const fq_work *work); /* of all workers */
+size_t                  fq_work_bytes(const fq_work *work); /* fq_work_estimate of it */
 const fq_experiment    *fq_work_experiment(const fq_work *work);
 const fq_model         *fq_work_model(const fq_work *work);
-uint64_t                fq_work_examples(const fq_work *work, uint64_t client);
+/* May turns be asked of us for that client? */
+bool     fq_work_hosts(const fq_work *work, uint64_t client);
+uint64_t fq_work_most_model_bytes(const fq_work *work); /* no model message is larger */
+uint64_t fq_work_examples(const fq_work *work, uint64_t client);
+/* What turns on so many threads need, beyond the data set and the program itself. */
+FQ_MUST_CHECK fq_status fq_work_estimate(const fq_model *model, const fq_experiment *e,
+                                         size_t max_examples, size_t threads, size_t *bytes);
 /* Examples of a device, before any run is known. */
 FQ_MUST_CHECK fq_status fq_work_count(const fq_data_settings *data, uint64_t *examples);
 
