@@ -320,16 +320,6 @@ static fq_status take_text(const char *field, const char *what, char *out, size_
     return FQ_OK;
 }
 
-/* 64 lower-case digits, or nothing. */
-static fq_status take_hash(const char *field, char out[65]) {
-    size_t length = strlen(field);
-    if (length != 0 && (length != 64 || strspn(field, "0123456789abcdef") != 64))
-        return fq_fail(FQ_EPROTO, "a hash of %zu characters; 64 hexadecimal digits are needed",
-                       length);
-    memcpy(out, field, length + 1);
-    return FQ_OK;
-}
-
 static fq_status take_bits(uint32_t field, uint8_t *out) {
     if (field > 8)
         return fq_fail(FQ_EPROTO, "a model at %" PRIu32 " bits; 0 to 8 are possible", field);
@@ -479,7 +469,8 @@ static fq_status take(const Fq__Wire__Head *head, fq_arena *arena, fq_message *o
     case FQ_ROUND_OVER: out->of.round_over = head->round_over->round; return FQ_OK;
     case FQ_RUN_OVER:
         out->of.run_over = (fq_run_end){.rounds = head->run_over->rounds};
-        return take_hash(head->run_over->hash, out->of.run_over.hash);
+        return take_text(head->run_over->hash, "hash", out->of.run_over.hash,
+                         sizeof out->of.run_over.hash);
     case FQ_BYE: return FQ_OK;
     }
     return fq_fail(FQ_EPROTO, "a message of unknown kind %d", (int)out->kind);
