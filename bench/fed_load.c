@@ -247,7 +247,7 @@ static int run(size_t n, const char *file, const char *endpoint, const char *ser
         (void)setrlimit(RLIMIT_NOFILE, &files);
     }
     if (loaders == NULL || fq_public_key_parse(server_key, &f.server) != FQ_OK ||
-        fq_arena_init(&f.message, 4 * (size_t)FQ_MAX_HEAD_BYTES) != FQ_OK ||
+        fq_arena_init(&f.message, FQ_MESSAGE_ARENA_BYTES) != FQ_OK ||
         fq_dialer_room_create(&room, 1, (int)n) != FQ_OK)
         stop("start");
     for (size_t i = 0; i < n; i++) {

@@ -527,7 +527,7 @@ static void load_outbox(participant *p) {
 
 /* The arena of messages holds at most the settings, or a plan for all our clients. */
 static fq_status make_arena(participant *p) {
-    return fq_arena_init(&p->arena, 4 * (size_t)FQ_MAX_HEAD_BYTES);
+    return fq_arena_init(&p->arena, FQ_MESSAGE_ARENA_BYTES);
 }
 
 /* Counts go on if it is the run of last time. */

@@ -273,7 +273,7 @@ static fq_status prepare(service *s) {
     memset(s->owner, 0xff, s->n_clients * sizeof *s->owner);
     FQ_TRY(fq_run_id_read(options->folder, s->run));
     FQ_TRY(fq_experiment_write(s->experiment, &s->settings));
-    FQ_TRY(fq_arena_init(&s->arena, 4 * FQ_MAX_HEAD_BYTES));
+    FQ_TRY(fq_arena_init(&s->arena, FQ_MESSAGE_ARENA_BYTES));
     FQ_TRY(uploads_prepare(s));
     FQ_TRY(peers_load(s));
     FQ_TRY(remember_receipts(s));

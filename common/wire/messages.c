@@ -48,7 +48,10 @@ static void put_update_part(Fq__Wire__UpdatePart *out, const fq_update_part *par
 }
 
 static fq_status pack(const Fq__Wire__Head *head, fq_buffer *out) {
-    size_t         bytes = fq__wire__head__get_packed_size(head);
+    size_t bytes = fq__wire__head__get_packed_size(head);
+    if (bytes > FQ_MAX_HEAD_BYTES)
+        return fq_fail(FQ_ELIMIT, "a message of %zu bytes; at most %d are allowed", bytes,
+                       FQ_MAX_HEAD_BYTES);
     unsigned char *place = fq_buffer_grow(out, bytes);
     if (place == NULL)
         return fq_fail(FQ_ENOMEM, "no memory for a message of %zu bytes", bytes);
@@ -56,7 +59,7 @@ static fq_status pack(const Fq__Wire__Head *head, fq_buffer *out) {
     return FQ_OK;
 }
 
-/* Of a thousand clients at most the hello is built on the heap. */
+/* The clients' ids and sizes travel as two lists, which are short and cannot be blown up. */
 static fq_status encode_hello(const fq_hello *hello, Fq__Wire__Head *head, fq_buffer *out) {
     Fq__Wire__Hello message = FQ__WIRE__HELLO__INIT;
     message.major = hello->major;
@@ -66,25 +69,22 @@ static fq_status encode_hello(const fq_hello *hello, Fq__Wire__Head *head, fq_bu
     message.widths = bytes_field(hello->widths, hello->n_widths);
     message.model_bits = hello->model_bits;
     message.memory_bytes = hello->memory_bytes;
-    Fq__Wire__Hosted  *hosted = calloc(hello->n_hosted + 1, sizeof *hosted);
-    Fq__Wire__Hosted **list = calloc(hello->n_hosted + 1, sizeof(Fq__Wire__Hosted *));
-    fq_status          status = FQ_OK;
-    if (hosted == NULL || list == NULL)
+    message.n_clients = message.n_examples = hello->n_hosted;
+    message.clients = calloc(hello->n_hosted + 1, sizeof *message.clients);
+    message.examples = calloc(hello->n_hosted + 1, sizeof *message.examples);
+    fq_status status = FQ_OK;
+    if (message.clients == NULL || message.examples == NULL)
         status = fq_fail(FQ_ENOMEM, "no memory for a hello of %zu clients", hello->n_hosted);
     for (size_t i = 0; status == FQ_OK && i < hello->n_hosted; i++) {
-        fq__wire__hosted__init(&hosted[i]);
-        hosted[i].client = hello->hosted[i].client;
-        hosted[i].examples = hello->hosted[i].examples;
-        list[i] = &hosted[i];
+        message.clients[i] = hello->hosted[i].client;
+        message.examples[i] = hello->hosted[i].examples;
     }
-    message.n_hosted = hello->n_hosted;
-    message.hosted = list;
     head->hello = &message;
     if (status == FQ_OK)
         status = pack(head, out);
     head->hello = NULL;
-    free(hosted);
-    free(list);
+    free(message.clients);
+    free(message.examples);
     return status;
 }
 
@@ -192,7 +192,117 @@ fq_status fq_encode_message(const fq_message *message, fq_buffer *out) {
     return fq_fail(FQ_EINVAL, "no message has kind %d", (int)message->kind);
 }
 
-/* ---- decoding ---- */
+/* ---- decoding ----
+ * protobuf-c copies whatever it finds, known or not: two bytes of an empty field become more than a
+ * hundred. So the bytes are looked through first, allocating nothing: how many fields, how long the
+ * lists, of which kind. The look is stricter than protobuf-c about where a field ends, never laxer.
+ */
+enum {
+    MOST_FIELDS = 64, /* of one message; lists are packed and count as one */
+    MOST_LISTED = 2 * FQ_MAX_HOSTED,
+    LENGTH_PREFIXED = 2, /* protobuf's wire type */
+};
+
+static bool scan_varint(fq_cbytes *left, uint64_t *value) {
+    *value = 0;
+    for (unsigned shift = 0; left->size > 0 && shift < 64; shift += 7) {
+        unsigned char byte = *left->data++;
+        left->size--;
+        *value |= (uint64_t)(byte & 0x7f) << shift;
+        if (byte < 0x80)
+            return true;
+    }
+    return false;
+}
+
+/* One field: its number, and its bytes if it is length-prefixed. False: no protobuf. */
+static bool scan_field(fq_cbytes *left, uint32_t *number, bool *prefixed, fq_cbytes *content) {
+    uint64_t tag, size = 0;
+    if (!scan_varint(left, &tag) || tag >> 3 == 0 || tag >> 32 != 0)
+        return false;
+    *number = (uint32_t)(tag >> 3);
+    *prefixed = (tag & 7) == LENGTH_PREFIXED;
+    switch (tag & 7) {
+    case 0: return scan_varint(left, &size);
+    case 1: size = 8; break;
+    case LENGTH_PREFIXED:
+        if (!scan_varint(left, &size))
+            return false;
+        break;
+    case 5: size = 4; break;
+    default: return false;
+    }
+    if (size > left->size)
+        return false;
+    *content = (fq_cbytes){left->data, (size_t)size};
+    left->data += size;
+    left->size -= (size_t)size;
+    return true;
+}
+
+static size_t count_varints(fq_cbytes bytes) {
+    size_t n = 0;
+    for (size_t i = 0; i < bytes.size; i++)
+        n += bytes.data[i] < 0x80;
+    return n;
+}
+
+/* The fields of one kind. */
+static fq_status scan_kind(fq_cbytes left, const ProtobufCMessageDescriptor *type, size_t whole) {
+    size_t    listed = 0; /* values of all lists */
+    uint32_t  number;
+    bool      prefixed;
+    fq_cbytes content;
+    for (size_t fields = 1; left.size > 0; fields++) {
+        if (fields > MOST_FIELDS)
+            return fq_fail(FQ_ELIMIT, "a message of more than %d fields", MOST_FIELDS);
+        if (!scan_field(&left, &number, &prefixed, &content))
+            return fq_fail(FQ_EPROTO, "%zu bytes are not a message", whole);
+        const ProtobufCFieldDescriptor *field =
+            protobuf_c_message_descriptor_get_field(type, number);
+        if (field == NULL || !prefixed)
+            continue;
+        if (field->label == PROTOBUF_C_LABEL_REPEATED)
+            listed += field->type == PROTOBUF_C_TYPE_FLOAT ? content.size / sizeof(float)
+                                                           : count_varints(content);
+        if (listed > MOST_LISTED)
+            return fq_fail(FQ_ELIMIT, "lists of %zu values; at most %d are allowed", listed,
+                           MOST_LISTED);
+        if (field->type == PROTOBUF_C_TYPE_STRING && content.size > 0 &&
+            memchr(content.data, '\0', content.size) != NULL)
+            return fq_fail(FQ_EPROTO, "a text with a zero byte in it");
+    }
+    return FQ_OK;
+}
+
+/* What protobuf-c may be given: one kind, and fields that are unknown. */
+static fq_status scan_head(fq_cbytes left) {
+    size_t    whole = left.size;
+    uint32_t  number, unknown = 0;
+    bool      prefixed, found = false;
+    fq_cbytes content;
+    for (size_t fields = 1; left.size > 0; fields++) {
+        if (fields > MOST_FIELDS)
+            return fq_fail(FQ_ELIMIT, "a message of more than %d fields", MOST_FIELDS);
+        if (!scan_field(&left, &number, &prefixed, &content))
+            return fq_fail(FQ_EPROTO, "%zu bytes are not a message", whole);
+        const ProtobufCFieldDescriptor *field =
+            protobuf_c_message_descriptor_get_field(&fq__wire__head__descriptor, number);
+        if (field == NULL) {
+            unknown = number;
+            continue;
+        }
+        if (found || !prefixed)
+            return fq_fail(FQ_EPROTO, "a message of two kinds, or of a broken one");
+        found = true;
+        FQ_TRY(scan_kind(content, field->descriptor, whole));
+    }
+    if (found)
+        return FQ_OK;
+    return fq_fail(FQ_EPROTO, "a message of unknown kind %" PRIu32 "; 1 to %d are known", unknown,
+                   FQ_BYE);
+}
+
 static fq_status take_bytes(const ProtobufCBinaryData *field, const char *what, void *out,
                             size_t size) {
     if (field->len != size)
@@ -225,12 +335,15 @@ static fq_status take_hello(const Fq__Wire__Hello *message, fq_arena *arena, fq_
     *out = (fq_hello){.major = message->major,
                       .minor = message->minor,
                       .simulation = message->simulation,
-                      .n_hosted = message->n_hosted,
+                      .n_hosted = message->n_clients,
                       .n_widths = message->widths.len,
                       .memory_bytes = message->memory_bytes};
-    if (message->n_hosted == 0 || message->n_hosted > FQ_MAX_HOSTED)
-        return fq_fail(FQ_ELIMIT, "a hello for %zu clients; 1 to %d are allowed", message->n_hosted,
-                       FQ_MAX_HOSTED);
+    if (message->n_clients == 0 || message->n_clients > FQ_MAX_HOSTED)
+        return fq_fail(FQ_ELIMIT, "a hello for %zu clients; 1 to %d are allowed",
+                       message->n_clients, FQ_MAX_HOSTED);
+    if (message->n_examples != message->n_clients)
+        return fq_fail(FQ_EPROTO, "a hello with sizes of %zu clients; it stands for %zu",
+                       message->n_examples, message->n_clients);
     if (message->widths.len > FQ_MAX_WIDTHS)
         return fq_fail(FQ_ELIMIT, "a hello with %zu bit-widths; at most %d are allowed",
                        message->widths.len, FQ_MAX_WIDTHS);
@@ -247,8 +360,8 @@ static fq_status take_hello(const Fq__Wire__Hello *message, fq_arena *arena, fq_
     if (out->hosted == NULL)
         return fq_fail(FQ_ENOMEM, "no memory for a hello of %zu clients", out->n_hosted);
     for (size_t i = 0; i < out->n_hosted; i++) {
-        out->hosted[i] = (fq_hosted){.client = message->hosted[i]->client,
-                                     .examples = message->hosted[i]->examples};
+        out->hosted[i] =
+            (fq_hosted){.client = message->clients[i], .examples = message->examples[i]};
         if (i > 0 && out->hosted[i].client <= out->hosted[i - 1].client)
             return fq_fail(FQ_EPROTO,
                            "the clients of a hello must rise: %" PRIu64 " after %" PRIu64,
@@ -273,7 +386,9 @@ static fq_status take_welcome(const Fq__Wire__Welcome *message, fq_welcome *out)
         return fq_fail(FQ_ELIMIT, "settings of %zu bytes; at most %d are allowed",
                        message->settings.len, FQ_MAX_SETTINGS_BYTES);
     if (message->n_mean > FQ_MAX_CHANNELS || message->n_mean != message->n_std)
-        return fq_fail(FQ_EPROTO, "a normalisation of %zu means and %zu deviations; at most %d",
+        return fq_fail(FQ_EPROTO,
+                       "a normalisation of %zu means and %zu deviations; as many of each, at most "
+                       "%d, are allowed",
                        message->n_mean, message->n_std, FQ_MAX_CHANNELS);
     for (size_t i = 0; i < message->n_mean; i++) {
         out->mean[i] = message->mean[i];
@@ -307,6 +422,9 @@ static fq_status take_plan(const Fq__Wire__Plan *message, fq_wire_plan *out) {
 static fq_status take_model_part(const Fq__Wire__ModelPart *message, fq_model_part *out) {
     *out = (fq_model_part){
         .round = message->round, .offset = message->offset, .bytes = message->bytes};
+    if (message->bytes == 0 || message->bytes > FQ_CHUNK_BYTES)
+        return fq_fail(FQ_ELIMIT, "a part of %" PRIu32 " bytes; 1 to %d are allowed",
+                       message->bytes, FQ_CHUNK_BYTES);
     return take_bits(message->model_bits, &out->model_bits);
 }
 
@@ -315,6 +433,9 @@ static fq_status take_update_part(const Fq__Wire__UpdatePart *message, fq_update
                             .client = message->client,
                             .total = message->total,
                             .offset = message->offset};
+    if (message->offset > message->total)
+        return fq_fail(FQ_EPROTO, "offset %" PRIu64 " of an update of %" PRIu64 " bytes",
+                       message->offset, message->total);
     FQ_TRY(take_bits(message->model_bits, &out->model_bits));
     return take_bytes(&message->nonce, "nonce", out->nonce, sizeof out->nonce);
 }
@@ -352,7 +473,7 @@ static fq_status take(const Fq__Wire__Head *head, fq_arena *arena, fq_message *o
                          sizeof out->of.run_over.hash);
     case FQ_BYE: return FQ_OK;
     }
-    return fq_fail(FQ_EPROTO, "a message of no kind that this program knows");
+    return fq_fail(FQ_EPROTO, "a message of unknown kind %d", (int)out->kind);
 }
 
 fq_status fq_decode_message(fq_cbytes head, fq_arena *arena, fq_message *out) {
@@ -360,10 +481,17 @@ fq_status fq_decode_message(fq_cbytes head, fq_arena *arena, fq_message *out) {
     if (head.size > FQ_MAX_HEAD_BYTES)
         return fq_fail(FQ_ELIMIT, "a message of %zu bytes; at most %d are allowed", head.size,
                        FQ_MAX_HEAD_BYTES);
+    FQ_TRY(scan_head(head));
     ProtobufCAllocator    allocator = fq_wire_allocator(arena);
     const Fq__Wire__Head *message = fq__wire__head__unpack(&allocator, head.size, head.data);
+    if (message == NULL && arena->exhausted)
+        return fq_fail(FQ_ENOMEM, "a message of %zu bytes needs more than %zu bytes of memory",
+                       head.size, arena->capacity);
     if (message == NULL)
         return fq_fail(FQ_EPROTO, "%zu bytes are not a message", head.size);
     out->kind = (fq_message_kind)message->kind_case;
-    return take(message, arena, out);
+    fq_status status = take(message, arena, out);
+    if (status != FQ_OK)
+        *out = (fq_message){0}; /* nothing of it is to be used */
+    return status;
 }

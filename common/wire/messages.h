@@ -15,7 +15,8 @@ enum {
     FQ_WIRE_MAJOR = 1, /* peers of another major version do not talk */
     FQ_WIRE_MINOR = 0, /* a newer minor version only adds fields */
     FQ_MAX_HEAD_BYTES = 1 << 20,
-    FQ_MAX_HOSTED = 65536, /* clients that one peer may stand for */
+    FQ_MESSAGE_ARENA_BYTES = 4 << 20, /* in which any head decodes */
+    FQ_MAX_HOSTED = 65536,            /* clients that one peer may stand for */
     FQ_MAX_WIDTHS = 9,
     FQ_MAX_TEXT = 512,
     FQ_MAX_SETTINGS_BYTES = 256 * 1024,
@@ -71,7 +72,7 @@ typedef struct fq_hello {
     uint32_t   major, minor;
     char       software[64];
     bool       simulation; /* stands for clients of the experiment's own split */
-    size_t     n_hosted;   /* 1 for a device */
+    size_t     n_hosted;   /* 1 for a device; FQ_MAX_HOSTED fit, whatever their ids */
     fq_hosted *hosted;     /* [n_hosted] ascending ids */
     size_t     n_widths;   /* of weights that it can run; 0: all */
     uint8_t    widths[FQ_MAX_WIDTHS];
@@ -157,10 +158,11 @@ typedef struct fq_message {
     } of;
 } fq_message;
 
-/* Append the head to `out`. FQ_ENOMEM. */
+/* Append the head to `out`. FQ_ENOMEM; FQ_ELIMIT: more than FQ_MAX_HEAD_BYTES. */
 FQ_MUST_CHECK fq_status fq_encode_message(const fq_message *message, fq_buffer *out);
-/* Lists and texts of `out` lie in `arena` or, as `settings`, there too. FQ_EPROTO: not a message of
- * ours, with what was found; FQ_ELIMIT: beyond the limits above; FQ_ENONFINITE. */
+/* The lists and settings of `out` lie in `arena`. FQ_EPROTO: not a message of ours, with what was
+ * found; FQ_ELIMIT: beyond the limits above; FQ_ENONFINITE; FQ_ENOMEM: the arena is smaller than
+ * FQ_MESSAGE_ARENA_BYTES. `out` is then all zero. */
 FQ_MUST_CHECK fq_status fq_decode_message(fq_cbytes head, fq_arena *arena, fq_message *out);
 const char             *fq_message_name(fq_message_kind kind); /* "update-offer" */
 
@@ -183,7 +185,8 @@ enum { FQ_SESSION_RATE = 2000, FQ_SESSION_BURST = 8000, FQ_GARBAGE_COST = 40 };
 
 void fq_session_begin(fq_session *session, int64_t now_ms);
 /* May this kind come now? FQ_EPROTO: not in this order; FQ_ELIMIT: a flood. The caller then refuses
- * or drops. `kind` 0 stands for bytes that did not decode. */
+ * or drops. `kind` 0 stands for bytes that did not decode. A bye leads to LEFT, in which nothing is
+ * legal; what else changes the state is the caller's verdict on a hello. */
 FQ_MUST_CHECK fq_status fq_session_take(fq_session *session, fq_message_kind kind, int64_t now_ms);
 
 #endif

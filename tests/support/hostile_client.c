@@ -281,7 +281,7 @@ static fq_status start(hostile *h) {
     FQ_TRY(fq_home_read(h->home, &h->config, &data, &has_data, &h->server));
     fq_home_path(h->home, "client.key", path);
     FQ_TRY(fq_keypair_load(&h->keys, path));
-    FQ_TRY(fq_arena_init(&h->arena, 4 * (size_t)FQ_MAX_HEAD_BYTES));
+    FQ_TRY(fq_arena_init(&h->arena, FQ_MESSAGE_ARENA_BYTES));
     const fq_dialer_options dialer = {.endpoint = h->config.server,
                                       .server = &h->server,
                                       .keys = h->keys,

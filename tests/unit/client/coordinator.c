@@ -26,7 +26,7 @@ void coordinator_begin(coordinator *c, const char *settings) {
     fq_tiny_create(&c->tiny, settings);
     must(fq_experiment_write(c->tiny.experiment, &c->settings));
     must(fq_keypair_create(&c->keys));
-    must(fq_arena_init(&c->arena, 4 * (size_t)FQ_MAX_HEAD_BYTES));
+    must(fq_arena_init(&c->arena, FQ_MESSAGE_ARENA_BYTES));
     const fq_listener_options options = {.endpoint = "tcp://127.0.0.1:*",
                                          .keys = c->keys,
                                          .admit = admit,
