@@ -42,18 +42,6 @@ enum {
     NAME_BYTES = 96,
 };
 
-void fq_home_path(const char *home, const char *name, char out[PATH_MAX]) {
-    size_t length = strlen(home), more = strlen(name);
-    if (length + more + 2 > PATH_MAX) { /* becomes one that cannot be opened */
-        memset(out, '/', PATH_MAX - 1);
-        out[PATH_MAX - 1] = '\0';
-        return;
-    }
-    memcpy(out, home, length);
-    out[length] = '/';
-    memcpy(out + length + 1, name, more + 1);
-}
-
 /* ---- making and reading the folder ---- */
 static fq_status check_server(const char *server) {
     const char *port = strrchr(server, ':');
@@ -69,7 +57,7 @@ static fq_status check_server(const char *server) {
 
 static fq_status make_folder(const char *home, const char *name) {
     char path[PATH_MAX];
-    fq_home_path(home, name, path);
+    fq_path_join(home, name, path);
     FQ_TRY(fq_folder_make(path));
     return chmod(path, 0700) == 0
                ? FQ_OK
@@ -88,7 +76,7 @@ static bool is_ours(const char *name) {
 
 static fq_status check_free(const char *home) {
     char path[PATH_MAX];
-    fq_home_path(home, "client.key", path);
+    fq_path_join(home, "client.key", path);
     if (fq_file_exists(path))
         return fq_fail(FQ_ESTATE, "%s is a client's folder already; name another one", home);
     DIR *entries = opendir(home);
@@ -117,7 +105,7 @@ static fq_status write_config(const char *home, const char *server, const char *
     snprintf(config.name, sizeof config.name, "%s", name);
     fq_section_write(&yaml, fq_client_keys, &config, 0);
     fq_put_bytes(&yaml, more, sizeof more - 1);
-    fq_home_path(home, "client.yaml", path);
+    fq_path_join(home, "client.yaml", path);
     fq_status status = yaml.failed ? fq_fail(FQ_ENOMEM, "no memory for client.yaml")
                                    : fq_file_replace(path, (fq_cbytes){yaml.data, yaml.size}, true);
     fq_buffer_fini(&yaml);
@@ -137,7 +125,7 @@ fq_status fq_home_make(const char *home, const char *server, const char *server_
     if (strlen(name) > 63)
         return fq_fail(FQ_EINVAL, "--name: at most 63 characters");
     FQ_TRY(check_free(home));
-    fq_home_path(home, "client.key", path);
+    fq_path_join(home, "client.key", path);
     FQ_TRY(make_folder(home, ""));
     FQ_TRY(make_folder(home, "outbox"));
     FQ_TRY(make_folder(home, "state"));
@@ -154,7 +142,7 @@ fq_status fq_home_read(const char *home, fq_client_config *config, fq_data_setti
     static const char *const subsections[] = {"data", NULL};
     char                     path[PATH_MAX];
     fq_document             *document = NULL;
-    fq_home_path(home, "client.yaml", path);
+    fq_path_join(home, "client.yaml", path);
     if (!fq_file_exists(path))
         return fq_fail(FQ_EINVAL,
                        "%s is not a client's folder; make one with: fedq-client init %s --server "
@@ -208,7 +196,7 @@ static fq_status write_checked(const char *home, const char *name, fq_buffer *by
     char path[PATH_MAX];
     if (!bytes->failed)
         fq_put_u32(bytes, fq_crc32((fq_cbytes){bytes->data, bytes->size}));
-    fq_home_path(home, name, path);
+    fq_path_join(home, name, path);
     fq_status status = bytes->failed
                            ? fq_fail(FQ_ENOMEM, "no memory for %s", path)
                            : fq_file_replace(path, (fq_cbytes){bytes->data, bytes->size}, true);
@@ -272,7 +260,7 @@ static fq_status read_entry(const char *path, fq_outgoing *out) {
 
 fq_status fq_outbox_read(const char *home, fq_outgoing **out, size_t *n, size_t *n_damaged) {
     char folder[PATH_MAX], path[PATH_MAX];
-    fq_home_path(home, "outbox", folder);
+    fq_path_join(home, "outbox", folder);
     *out = NULL;
     *n = *n_damaged = 0;
     DIR *entries = opendir(folder);
@@ -291,7 +279,7 @@ fq_status fq_outbox_read(const char *home, fq_outgoing **out, size_t *n, size_t 
             break;
         }
         *out = more;
-        fq_home_path(folder, entry->d_name, path);
+        fq_path_join(folder, entry->d_name, path);
         status = read_entry(path, &(*out)[*n]);
         if (status == FQ_OK) {
             ++*n;
@@ -316,7 +304,7 @@ fq_status fq_outbox_read(const char *home, fq_outgoing **out, size_t *n, size_t 
 void fq_outbox_remove(const char *home, const fq_binding *binding) {
     char name[NAME_BYTES], path[PATH_MAX];
     name_of("outbox", binding, ".update", name);
-    fq_home_path(home, name, path);
+    fq_path_join(home, name, path);
     unlink(path);
 }
 
@@ -328,7 +316,7 @@ static void state_path(const char *home, const fq_binding *binding, bool staged,
         name_of("state", binding, ".next", name);
     else
         snprintf(name, sizeof name, "state/%" PRIu64, binding->client);
-    fq_home_path(home, name, out);
+    fq_path_join(home, name, out);
 }
 
 fq_status fq_state_parse(fq_cbytes bytes, const fq_binding *binding, float *state, size_t n) {
@@ -405,13 +393,13 @@ static bool has_entry(const char *home, const char *staged) {
     int  stem = (int)(strlen(staged) - strlen(".next"));
     if (snprintf(name, sizeof name, "outbox/%.*s.update", stem, staged) >= (int)sizeof name)
         return false; /* no name of ours is that long */
-    fq_home_path(home, name, path);
+    fq_path_join(home, name, path);
     return fq_file_exists(path);
 }
 
 static void tidy_folder(const char *home, const char *name) {
     char folder[PATH_MAX], path[PATH_MAX];
-    fq_home_path(home, name, folder);
+    fq_path_join(home, name, folder);
     DIR *entries = opendir(folder);
     if (entries == NULL)
         return;
@@ -420,7 +408,7 @@ static void tidy_folder(const char *home, const char *name) {
         bool orphan = ends_with(entry->d_name, ".next") && !has_entry(home, entry->d_name);
         if (!orphan && !ends_with(entry->d_name, ".part"))
             continue;
-        fq_home_path(folder, entry->d_name, path);
+        fq_path_join(folder, entry->d_name, path);
         unlink(path);
     }
     closedir(entries);

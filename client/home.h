@@ -22,8 +22,6 @@ typedef struct fq_client_config {
 } fq_client_config;
 extern const fq_key fq_client_keys[];
 
-void fq_home_path(const char *home, const char *name, char out[PATH_MAX]);
-
 /* FQ_ESTATE: there is one already, or a folder with something else in it. FQ_EINVAL: of server or
  * key. */
 FQ_MUST_CHECK fq_status fq_home_make(const char *home, const char *server, const char *server_key,

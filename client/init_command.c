@@ -3,7 +3,8 @@
 
 #include <unistd.h>
 
-int fq_client_init_command(const fq_cli *cli) {
+int fq_client_init_command(const fq_cli *cli, const char *command_line) {
+    (void)command_line;
     const char *server = fq_cli_text(cli, "server", NULL);
     const char *server_key = fq_cli_text(cli, "server-key", NULL);
     char        host[64] = "client", text[FQ_KEY_TEXT];
@@ -18,7 +19,7 @@ int fq_client_init_command(const fq_cli *cli) {
     fq_public_key key;
     fq_status     status = fq_home_make(cli->operands[0], server, server_key, name, &key);
     if (status != FQ_OK)
-        return fq_client_failed(cli, status);
+        return fq_command_failed(cli, status);
     fq_public_key_text(&key, text);
     fprintf(stderr, "%s is ready. At the coordinator: fedq-server clients add DIR %s KEY\n",
             cli->operands[0], name);

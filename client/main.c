@@ -1,12 +1,5 @@
 /* fedq-client: a device, or a process that stands for many, in a federation. */
-#include "base/cli.h"
 #include "client/commands.h"
-#include "client/participant.h"
-#include "math/gemm.h"
-#include "math/kernels.h"
-
-#include <signal.h>
-#include <string.h>
 
 static const fq_option init_options[] = {
     {"server", 's', "tcp://HOST:PORT", false, "The coordinator"},
@@ -62,8 +55,8 @@ static const fq_command commands[] = {
     {"status", "DIR", "Show what is going on", status_description, none, NULL},
     {0},
 };
-static fq_client_command *const functions[] = {fq_client_init_command, fq_client_run_command,
-                                               fq_client_status_command};
+static fq_command_function *const functions[] = {fq_client_init_command, fq_client_run_command,
+                                                 fq_client_status_command};
 
 static const fq_option program_options[] = {
     {"json", 0, NULL, false, "Print results as JSON, in place of text"}, {0}};
@@ -97,54 +90,6 @@ static const fq_program program = {.name = "fedq-client",
                                    .sections = sections,
                                    .see_also = see_also};
 
-int fq_client_failed(const fq_cli *cli, fq_status status) {
-    fprintf(stderr, "%s %s: %s\n", cli->program->name, cli->command->name, fq_status_text());
-    return status == FQ_EINVAL ? FQ_EXIT_USAGE : FQ_EXIT_FAILED;
-}
-
-static void on_signal(int number) {
-    (void)number;
-    fq_participant_interrupt();
-}
-
-/* The first Ctrl-C or SIGTERM ends the client in good order; a second one ends the process. */
-static void catch_signals(void) {
-    struct sigaction action;
-    memset(&action, 0, sizeof action);
-    action.sa_handler = on_signal;
-    action.sa_flags = (int)SA_RESETHAND;
-    sigemptyset(&action.sa_mask);
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
-    signal(SIGPIPE, SIG_IGN);
-    signal(SIGXFSZ, SIG_IGN);
-}
-
 int main(int argc, char **argv) {
-    if (argc == 2 && strcmp(argv[1], "--man") == 0) { /* for the build: writes the manual page */
-        fq_cli_man(&program, stdout);
-        return FQ_EXIT_OK;
-    }
-    fq_cli         cli;
-    fq_cli_outcome outcome = fq_cli_parse(&cli, &program, argc, argv, stdout, stderr);
-    int            code = FQ_EXIT_USAGE;
-    catch_signals();
-    if (outcome == FQ_CLI_HELP)
-        code = FQ_EXIT_OK;
-    if (outcome == FQ_CLI_VERSION) {
-        fq_cli_version(&program, stdout);
-        printf("build %s, kernels %s, BLIS %s\n", FQ_BUILD, fq_kernels_get()->name,
-               fq_gemm_kernel());
-        code = FQ_EXIT_OK;
-    }
-    if (outcome == FQ_CLI_COMMAND && (fq_kernels_check() != FQ_OK || fq_gemm_check() != FQ_OK))
-        fprintf(stderr, "%s: %s\n", program.name, fq_status_text());
-    else if (outcome == FQ_CLI_COMMAND)
-        code = functions[cli.command - commands](&cli);
-    fq_cli_fini(&cli);
-    if (fflush(stdout) != 0 && code == FQ_EXIT_OK) {
-        fprintf(stderr, "%s: cannot write the results\n", program.name);
-        code = FQ_EXIT_FAILED;
-    }
-    return code;
+    return fq_program_main(&program, functions, argc, argv);
 }

@@ -2,11 +2,11 @@
 
 #include "base/crew.h"
 #include "client/status.h"
+#include "program/program.h"
 #include "wire/socket.h"
 
 #include <inttypes.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,16 +14,6 @@
 
 static const int64_t TICK_MS = 50, OFFER_AGAIN_MS = 3000, STATUS_MS = 2000;
 enum { QUEUE = 64 };
-
-static volatile sig_atomic_t interrupted;
-
-void fq_participant_interrupt(void) {
-    interrupted = 1;
-}
-
-bool fq_participant_interrupted(void) {
-    return interrupted != 0;
-}
 
 /* ---- hours ---- */
 /* "HH:MM" -> minutes, up to 24:00; moves past it. */
@@ -245,7 +235,7 @@ static void pump(participant *p, item *i) {
 /* ---- training ---- */
 static void take_turn(fq_job *job, size_t thread) {
     turn *t = (turn *)job;
-    bool  wanted = !interrupted && atomic_load(&t->p->plans) == t->of_plan;
+    bool  wanted = !fq_interrupted() && atomic_load(&t->p->plans) == t->of_plan;
     t->status = !wanted
                     ? fq_fail(FQ_ESTATE, "no longer wanted")
                     : fq_work_turn(t->p->work, thread, &t->binding, t->model_bits, &t->outgoing);
@@ -774,7 +764,7 @@ static fq_status loop(participant *p) {
         tick(p);
         if (p->shown.over && !p->options->keep)
             return FQ_OK;
-        if (interrupted)
+        if (fq_interrupted())
             return fq_fail(FQ_ESTATE, "interrupted");
     }
     return fq_fail(p->status, "%s", p->reason);

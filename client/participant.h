@@ -35,13 +35,9 @@ typedef struct fq_participant_result {
     uint64_t accepted, refused;
 } fq_participant_result;
 
-/* Until the run is over: FQ_OK. FQ_ESTATE: interrupted by fq_participant_interrupt; what is
+/* Until the run is over: FQ_OK. FQ_ESTATE: interrupted by a signal (fq_interrupted); what is
  * finished is in the outbox. FQ_EINVAL, FQ_ELIMIT: this client cannot take part in that run. */
 FQ_MUST_CHECK fq_status fq_participant_run(const fq_participant_options *options,
                                            fq_participant_result        *result);
-
-/* Async-signal-safe. */
-void fq_participant_interrupt(void);
-bool fq_participant_interrupted(void);
 
 #endif

@@ -106,7 +106,7 @@ static fq_status prepare(stand *s) {
     }
     if (data_path != NULL)
         snprintf(s->data.path, sizeof s->data.path, "%.255s", data_path);
-    fq_home_path(s->home, "client.key", path);
+    fq_path_join(s->home, "client.key", path);
     FQ_TRY(fq_keypair_load(&s->keys, path));
     FQ_TRY(take_home(s));
     fq_participant_options *options = &s->options;
@@ -198,7 +198,7 @@ static fq_status dry_run(const stand *s) {
     printf("coordinator  %s\n", s->config.server);
     if (!s->options.work.simulation)
         printf("data         %s, %" PRIu64 " examples\n", s->data.set, s->options.examples);
-    fq_home_path(s->home, "settings.yaml", path);
+    fq_path_join(s->home, "settings.yaml", path);
     if (!fq_file_exists(path)) {
         printf("model, memory and bytes of a round: unknown until a run has been joined once\n");
         return FQ_OK;
@@ -218,7 +218,8 @@ done:
     return status;
 }
 
-int fq_client_run_command(const fq_cli *cli) {
+int fq_client_run_command(const fq_cli *cli, const char *command_line) {
+    (void)command_line;
     stand                 s = {.cli = cli, .home = cli->operands[0], .lock = -1};
     fq_participant_result result = {0};
     if (read_options(&s) != FQ_OK)
@@ -230,14 +231,14 @@ int fq_client_run_command(const fq_cli *cli) {
     else if (status == FQ_OK)
         status = fq_participant_run(&s.options, &result);
     int code = FQ_EXIT_OK;
-    if (status == FQ_ESTATE && fq_participant_interrupted()) {
+    if (status == FQ_ESTATE && fq_interrupted()) {
         fprintf(stderr,
                 "fedq-client run: interrupted; finished updates are in %s/outbox; go on with the "
                 "same command\n",
                 s.home);
         code = FQ_EXIT_FAILED;
     } else if (status != FQ_OK) {
-        code = fq_client_failed(cli, status);
+        code = fq_command_failed(cli, status);
     } else if (!dry) {
         printf("run over after %" PRIu32 " rounds; %" PRIu64 " updates accepted, %" PRIu64
                " refused; sha256 %s\n",

@@ -87,7 +87,7 @@ fq_status fq_client_status_write(const char *home, const fq_client_status *statu
     char      path[PATH_MAX];
     fq_buffer json = {0};
     fq_client_status_json(status, &json);
-    fq_home_path(home, "status.json", path);
+    fq_path_join(home, "status.json", path);
     fq_status written = json.failed
                             ? fq_fail(FQ_ENOMEM, "no memory for %s", path)
                             : fq_file_replace(path, (fq_cbytes){json.data, json.size}, false);
@@ -161,7 +161,7 @@ fq_status fq_client_status_read(const char *home, fq_client_status *out) {
     char      path[PATH_MAX];
     fq_cbytes json;
     *out = (fq_client_status){0};
-    fq_home_path(home, "status.json", path);
+    fq_path_join(home, "status.json", path);
     if (!fq_file_exists(path))
         return FQ_OK;
     FQ_TRY(fq_file_read(path, 1 << 16, &json));

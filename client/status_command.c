@@ -73,7 +73,8 @@ static fq_status show(const fq_cli *cli) {
     return whole ? FQ_OK : fq_fail(FQ_ENOMEM, "no memory for the status");
 }
 
-int fq_client_status_command(const fq_cli *cli) {
+int fq_client_status_command(const fq_cli *cli, const char *command_line) {
+    (void)command_line;
     fq_status status = show(cli);
-    return status == FQ_OK ? FQ_EXIT_OK : fq_client_failed(cli, status);
+    return status == FQ_OK ? FQ_EXIT_OK : fq_command_failed(cli, status);
 }

@@ -36,7 +36,7 @@ static fq_status load_settings(fq_work *work, fq_cbytes settings) {
         return fq_fail(FQ_ENOMEM, "no memory for the settings");
     FQ_TRY(fq_document_parse(&work->document, "the coordinator's settings", settings));
     FQ_TRY(fq_experiment_load(work->document, work->experiment));
-    fq_home_path(work->options.home, "settings.yaml", path);
+    fq_path_join(work->options.home, "settings.yaml", path);
     return fq_file_replace(path, settings, false);
 }
 

@@ -40,12 +40,17 @@ function(fq_test name)
   endif()
 endfunction()
 
-# fq_program(name): what every program has: version, build, manual page, installation.
+# fq_knows_build(target): FQ_BUILD says compiler and build type.
+function(fq_knows_build target)
+  target_compile_definitions(${target} PRIVATE
+    FQ_BUILD="${CMAKE_C_COMPILER_ID} ${CMAKE_C_COMPILER_VERSION} ${CMAKE_BUILD_TYPE}")
+endfunction()
+
+# fq_program(name): what every program has: common/program, the date, a manual page, installation.
 function(fq_program name)
   string(TIMESTAMP today "%Y-%m-%d" UTC)
-  target_compile_definitions(${name} PRIVATE
-    FQ_BUILD="${CMAKE_C_COMPILER_ID} ${CMAKE_C_COMPILER_VERSION} ${CMAKE_BUILD_TYPE}" FQ_DATE="${today}")
-  target_link_libraries(${name} PRIVATE PkgConfig::JANSSON fq_options fq_warnings)
+  target_compile_definitions(${name} PRIVATE FQ_DATE="${today}")
+  target_link_libraries(${name} PRIVATE fq_program PkgConfig::JANSSON fq_options fq_warnings)
   set(page ${CMAKE_CURRENT_BINARY_DIR}/${name}.1)
   add_custom_command(OUTPUT ${page} COMMAND ${name} --man > ${page} DEPENDS ${name} VERBATIM)
   add_custom_target(${name}_man ALL DEPENDS ${page})

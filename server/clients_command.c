@@ -63,5 +63,5 @@ int fq_server_clients_command(const fq_cli *cli, const char *command_line) {
         status = is_add      ? add(folder, cli->operands[2], cli->operands[3])
                  : is_revoke ? fq_roster_revoke(folder, cli->operands[2])
                              : list(cli, folder);
-    return status == FQ_OK ? FQ_EXIT_OK : fq_server_failed(cli, status);
+    return status == FQ_OK ? FQ_EXIT_OK : fq_command_failed(cli, status);
 }

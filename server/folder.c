@@ -124,10 +124,6 @@ const fq_key             fq_server_keys[] = {
                 {.name = NULL},
 };
 
-void fq_folder_path(const char *folder, const char *name, char out[PATH_MAX]) {
-    snprintf(out, PATH_MAX, "%s/%s", folder, name);
-}
-
 fq_status fq_text_replace(const char *path, const char *text, bool durable) {
     return fq_file_replace(path, (fq_cbytes){(const unsigned char *)text, strlen(text)}, durable);
 }
@@ -183,7 +179,7 @@ static fq_status write_config(const char *folder, const char *listen) {
     FQ_TRY(status);
     snprintf(config.listen, sizeof config.listen, "%.200s", listen);
     fq_section_write(&yaml, fq_server_keys, &config, 0);
-    fq_folder_path(folder, "server.yaml", path);
+    fq_path_join(folder, "server.yaml", path);
     status = yaml.failed ? fq_fail(FQ_ENOMEM, "no memory for server.yaml")
                          : fq_file_replace(path, (fq_cbytes){yaml.data, yaml.size}, true);
     fq_buffer_fini(&yaml);
@@ -196,13 +192,13 @@ static fq_status fill(const char *folder, const char *listen, fq_cbytes settings
     unsigned char id[FQ_RUN_ID_BYTES];
     fq_keypair   *keys = NULL;
     FQ_TRY(write_config(folder, listen));
-    fq_folder_path(folder, "experiment.yaml", path);
+    fq_path_join(folder, "experiment.yaml", path);
     FQ_TRY(fq_file_replace(path, settings, true));
     fq_random_bytes(id, sizeof id);
-    fq_folder_path(folder, "run.id", path);
+    fq_path_join(folder, "run.id", path);
     FQ_TRY(fq_file_replace(path, (fq_cbytes){id, sizeof id}, true));
     /* The key comes last: a folder with a key is whole. */
-    fq_folder_path(folder, "server.key", path);
+    fq_path_join(folder, "server.key", path);
     FQ_TRY(fq_keypair_create(&keys));
     fq_status status = fq_keypair_save(keys, path);
     *key = *fq_keypair_public(keys);
@@ -215,7 +211,7 @@ fq_status fq_server_folder_make(const char *folder, const char *settings, const 
     char      path[PATH_MAX];
     fq_cbytes text;
     FQ_TRY(check_listen(listen));
-    fq_folder_path(folder, "server.key", path);
+    fq_path_join(folder, "server.key", path);
     if (fq_file_exists(path))
         return fq_fail(FQ_ESTATE, "%s is a coordinator's folder already; name another one", folder);
     FQ_TRY(check_settings(settings, &text));
@@ -232,7 +228,7 @@ fq_status fq_server_folder_make(const char *folder, const char *settings, const 
 fq_status fq_server_config_read(const char *folder, fq_server_config *out) {
     char         path[PATH_MAX];
     fq_document *document;
-    fq_folder_path(folder, "server.yaml", path);
+    fq_path_join(folder, "server.yaml", path);
     if (!fq_file_exists(path))
         return fq_fail(FQ_EINVAL,
                        "%s is not a coordinator's folder; make one with: fedq-server init %s "
@@ -251,7 +247,7 @@ fq_status fq_server_config_read(const char *folder, fq_server_config *out) {
 fq_status fq_run_id_read(const char *folder, unsigned char id[FQ_RUN_ID_BYTES]) {
     char      path[PATH_MAX];
     fq_cbytes bytes;
-    fq_folder_path(folder, "run.id", path);
+    fq_path_join(folder, "run.id", path);
     FQ_TRY(fq_file_read(path, FQ_RUN_ID_BYTES, &bytes));
     fq_status status = FQ_OK;
     if (bytes.size == FQ_RUN_ID_BYTES)

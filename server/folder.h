@@ -30,8 +30,6 @@ typedef struct fq_server_config {
 } fq_server_config;
 extern const fq_key fq_server_keys[];
 
-void fq_folder_path(const char *folder, const char *name, char out[PATH_MAX]);
-
 /* Make a folder for a run. FQ_ESTATE: there is one already. FQ_EINVAL: of the settings or of
  * `listen`. */
 FQ_MUST_CHECK fq_status fq_server_folder_make(const char *folder, const char *settings,

@@ -14,7 +14,7 @@ int fq_server_init_command(const fq_cli *cli, const char *command_line) {
     }
     fq_status status = fq_server_folder_make(folder, settings, listen, &key);
     if (status != FQ_OK)
-        return fq_server_failed(cli, status);
+        return fq_command_failed(cli, status);
     fq_public_key_text(&key, text);
     fprintf(stderr,
             "%s is ready. On each client: fedq-client init DIR --server tcp://HOST:PORT "

@@ -6,7 +6,6 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -128,7 +127,7 @@ fq_status fq_journal_open(fq_journal **out, const char *folder) {
     fq_journal *journal = calloc(1, sizeof *journal);
     if (journal == NULL)
         return fq_fail(FQ_ENOMEM, "no memory for a journal");
-    snprintf(journal->path, sizeof journal->path, "%s/round.journal", folder);
+    fq_path_join(folder, "round.journal", journal->path);
     pthread_mutex_init(&journal->mutex, NULL);
     pthread_cond_init(&journal->synced, NULL);
     journal->file = open(journal->path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);

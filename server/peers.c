@@ -125,6 +125,12 @@ bool peer_send(service *s, peer *p, const fq_message *message, fq_shared *body) 
     return send_to(s, p, &p->route, message, body);
 }
 
+void peer_count_refusal(service *s, peer *p, fq_reason reason) {
+    p->refusals[reason]++;
+    s->refusals[reason]++;
+    p->refused++;
+}
+
 void peer_refuse(service *s, peer *p, const fq_route *route, fq_reason reason, const char *text,
                  uint32_t retry_ms) {
     fq_message message = {.kind = FQ_REFUSAL,
@@ -133,9 +139,7 @@ void peer_refuse(service *s, peer *p, const fq_route *route, fq_reason reason, c
     (void)send_to(s, p, route, &message, NULL);
     if (reason == FQ_REASON_BUSY || reason == FQ_REASON_NOT_JOINED)
         return; /* nobody's fault */
-    p->refusals[reason]++;
-    s->refusals[reason]++;
-    p->refused++;
+    peer_count_refusal(s, p, reason);
     p->strikes++;
     char quoted[FQ_LOG_QUOTED];
     fq_log_write(s->options->log, FQ_LOG_WARN, "refused", "client=%s reason=%s text=%s",
@@ -174,8 +178,7 @@ bool peer_is_here(const peer *p) {
     return p->joined && !p->away && !p->entry.revoked;
 }
 
-void peer_heard(service *s, peer *p) {
-    (void)s;
+void peer_heard(peer *p) {
     p->heard_ms = service_now_ms();
     p->away = false;
 }

@@ -17,10 +17,6 @@
 static const char FILE_NAME[] = "clients.txt";
 static const char HEAD[] = "# name, public key, active or revoked; the order gives the ids\n";
 
-static void path_of(const char *folder, char out[PATH_MAX]) {
-    snprintf(out, PATH_MAX, "%s/%s", folder, FILE_NAME);
-}
-
 static bool is_name(const char *text) {
     size_t n = strlen(text);
     if (n == 0 || n >= FQ_NAME_BYTES || text[0] == '-')
@@ -140,7 +136,7 @@ fq_status fq_roster_parse(fq_cbytes text, fq_roster *out) {
 
 fq_status fq_roster_read(const char *folder, fq_roster *out) {
     char path[PATH_MAX];
-    path_of(folder, path);
+    fq_path_join(folder, FILE_NAME, path);
     *out = (fq_roster){0};
     if (!fq_file_exists(path))
         return FQ_OK;
@@ -169,7 +165,7 @@ static fq_status write_file(const char *folder, const fq_roster *roster) {
                               entry->revoked ? "revoked" : "active");
         fq_put_bytes(&text, line, (size_t)length);
     }
-    path_of(folder, path);
+    fq_path_join(folder, FILE_NAME, path);
     fq_status status = text.failed ? fq_fail(FQ_ENOMEM, "no memory for the list of clients")
                                    : fq_file_replace(path, (fq_cbytes){text.data, text.size}, true);
     fq_buffer_fini(&text);
@@ -179,7 +175,7 @@ static fq_status write_file(const char *folder, const fq_roster *roster) {
 /* Two commands at once take turns; the lock goes with the descriptor. */
 static fq_status lock(const char *folder, int *descriptor) {
     char path[PATH_MAX];
-    snprintf(path, sizeof path, "%s/clients.lock", folder);
+    fq_path_join(folder, "clients.lock", path);
     *descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (*descriptor < 0)
         return fq_fail(FQ_EIO, "cannot open %s: %s", path, strerror(errno));
@@ -252,7 +248,7 @@ fq_status fq_roster_revoke(const char *folder, const char *name) {
 uint64_t fq_roster_stamp(const char *folder) {
     char        path[PATH_MAX];
     struct stat info;
-    path_of(folder, path);
+    fq_path_join(folder, FILE_NAME, path);
     if (stat(path, &info) != 0)
         return 0;
     /* The file is replaced as a whole, so a new one has a new inode, or a new time. */

@@ -30,7 +30,7 @@ typedef struct host {
 static fq_status load_settings(host *h) {
     char     path[PATH_MAX];
     fq_sweep sweep;
-    fq_folder_path(h->folder, "experiment.yaml", path);
+    fq_path_join(h->folder, "experiment.yaml", path);
     FQ_TRY(fq_document_read(&h->document, path));
     FQ_TRY(fq_sweep_expand(h->document, &sweep));
     fq_status status = sweep.n == 1 ? fq_experiment_load(sweep.runs[0].document, h->experiment)
@@ -79,7 +79,7 @@ static fq_status open_logs(host *h) {
     char path[PATH_MAX];
     h->log = (fq_log){.file = fq_cli_has(h->cli, "quiet") ? NULL : stderr,
                       .level = fq_cli_has(h->cli, "verbose") ? FQ_LOG_DEBUG : FQ_LOG_INFO};
-    fq_folder_path(h->folder, "audit.log", path);
+    fq_path_join(h->folder, "audit.log", path);
     h->audit = (fq_log){.file = fopen(path, "ae"), .level = FQ_LOG_INFO};
     return h->audit.file == NULL ? fq_fail(FQ_EIO, "cannot open %s", path) : FQ_OK;
 }
@@ -100,7 +100,7 @@ static fq_status open_host(host *h) {
     if (h->experiment == NULL)
         return fq_fail(FQ_ENOMEM, "no memory for the settings");
     FQ_TRY(load_settings(h));
-    fq_folder_path(h->folder, "server.key", path);
+    fq_path_join(h->folder, "server.key", path);
     FQ_TRY(fq_keypair_load(&h->keys, path));
     FQ_TRY(open_logs(h));
     FQ_TRY(fq_setup_create(h->experiment, &h->setup));
@@ -119,27 +119,16 @@ static fq_status open_host(host *h) {
     return start_http(h);
 }
 
-static fq_status put(const fq_report *report,
-                     fq_status (*part)(const fq_report *report, fq_buffer *out), const char *path) {
-    fq_buffer text = {0};
-    fq_status status = part(report, &text);
-    if (status == FQ_OK && path != NULL)
-        status = fq_file_replace(path, (fq_cbytes){text.data, text.size}, false);
-    else if (status == FQ_OK && fwrite(text.data, 1, text.size, stdout) != text.size)
-        status = fq_fail(FQ_EIO, "cannot write the results");
-    fq_buffer_fini(&text);
-    return status;
-}
-
 /* As a simulation ends: the table, the page, the hash. */
 static fq_status report(host *h) {
     char       page[PATH_MAX];
     fq_report *made;
-    fq_folder_path(h->folder, "report.html", page);
+    fq_path_join(h->folder, "report.html", page);
     FQ_TRY(fq_report_create(&made, &h->folder, 1));
-    fq_status status = put(made, fq_report_page, page);
+    fq_status status = fq_report_put(made, fq_report_page, page);
     if (status == FQ_OK)
-        status = put(made, fq_cli_has(h->cli, "json") ? fq_report_json : fq_report_table, NULL);
+        status = fq_report_put(made, fq_cli_has(h->cli, "json") ? fq_report_json : fq_report_table,
+                               NULL);
     fq_report_destroy(&made);
     if (status == FQ_OK && !fq_cli_has(h->cli, "json"))
         printf("%s  %" PRIu32 " rounds%s  sha256 %s\nreport: %s\n", h->folder, h->result.rounds,
@@ -173,13 +162,13 @@ int fq_server_run_command(const fq_cli *cli, const char *command_line) {
     if (status == FQ_OK)
         status = report(&h);
     int code = status == FQ_OK ? FQ_EXIT_OK : FQ_EXIT_FAILED;
-    if (status == FQ_ESTATE && fq_service_interrupted())
+    if (status == FQ_ESTATE && fq_interrupted())
         fprintf(stderr,
                 "fedq-server run: %s; all that was acknowledged is on disk; go on with: "
                 "fedq-server run %s\n",
                 fq_status_text(), h.folder);
     else if (status != FQ_OK)
-        code = fq_server_failed(cli, status);
+        code = fq_command_failed(cli, status);
     fq_board_place_destroy(&h.place);
     fq_pool_destroy(&h.pool);
     fq_setup_fini(&h.setup);

@@ -1,28 +1,18 @@
 #include "server/service.h"
 
 #include "base/file.h"
+#include "program/program.h"
 #include "server/service_impl.h"
 
 #include <inttypes.h>
 #include <math.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 static const int64_t TICK_MS = 20, BOARD_MS = 500, ROSTER_MS = 200;
 enum { QUEUE = 64, MESSAGES_A_TURN = 256 };
-
-static volatile sig_atomic_t interrupted;
-
-void fq_service_interrupt(void) {
-    interrupted = 1;
-}
-
-bool fq_service_interrupted(void) {
-    return interrupted != 0;
-}
 
 int64_t service_now_ms(void) {
     struct timespec now;
@@ -115,7 +105,7 @@ static void take_message(service *s, const fq_arrival *arrival) {
         peer_refuse(s, p, &arrival->route, decoded != FQ_OK ? FQ_REASON_MALFORMED : FQ_REASON_ORDER,
                     decoded != FQ_OK ? text : fq_status_text(), 0);
     } else if (known) {
-        peer_heard(s, p);
+        peer_heard(p);
         dispatch(s, p, arrival, &message);
     }
     if (p->strikes >= (uint64_t)s->config->max_refusals) {
@@ -184,7 +174,7 @@ static void note_accuracy(service *s) {
 static void write_status(service *s, const fq_board *board) {
     char      path[PATH_MAX];
     fq_buffer json = {0};
-    fq_folder_path(s->options->folder, "status.json", path);
+    fq_path_join(s->options->folder, "status.json", path);
     if (fq_board_json(board, &json) == FQ_OK)
         (void)!fq_file_replace(path, (fq_cbytes){json.data, json.size}, false);
     fq_buffer_fini(&json);
@@ -247,7 +237,7 @@ static fq_status remember(void *context, uint32_t round, const fq_client_row *cl
 static fq_status remember_receipts(service *s) {
     char      path[PATH_MAX];
     fq_store *store;
-    fq_folder_path(s->options->folder, "run.db", path);
+    fq_path_join(s->options->folder, "run.db", path);
     FQ_TRY(fq_store_open_read(&store, path));
     fq_status status = fq_store_each_client(store, remember, s);
     fq_status closed = fq_store_close(&store);
@@ -368,7 +358,7 @@ static fq_status loop(service *s) {
             tick(s);
             next = service_now_ms() + TICK_MS / 2;
         }
-        if (interrupted)
+        if (fq_interrupted())
             return fq_fail(FQ_ESTATE, "interrupted in round %" PRIu32 " of %lld",
                            fq_server_round(s->server) + 1, (long long)s->experiment->train.rounds);
     }

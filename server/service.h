@@ -23,11 +23,7 @@ typedef struct fq_service_options {
 } fq_service_options;
 
 /* Serve until the rounds are done: FQ_OK and the result. FQ_ESTATE: interrupted by
- * fq_service_interrupt; all that was acknowledged is on disk. */
+ * a signal (fq_interrupted); all that was acknowledged is on disk. */
 FQ_MUST_CHECK fq_status fq_service_run(const fq_service_options *options, fq_run_result *result);
-
-/* Async-signal-safe. */
-void fq_service_interrupt(void);
-bool fq_service_interrupted(void);
 
 #endif

@@ -39,12 +39,13 @@ void      peers_free(service *s);
 peer     *peer_of_key(service *s, const fq_public_key *key);
 bool      peer_is_here(const peer *p);
 void      peer_hello(service *s, peer *p, const fq_arrival *arrival, const fq_hello *hello);
-void      peer_heard(service *s, peer *p);
+void      peer_heard(peer *p);
 void      peers_tick(service *s); /* who has gone quiet? */
 void      peer_drop(service *s, peer *p, fq_reason reason, const char *text);
 /* Send, without waiting. false: its queue is full, or it is gone. What is lost that way a client
  * asks for again, and plans are sent again with its heartbeat. */
 bool peer_send(service *s, peer *p, const fq_message *message, fq_shared *body);
+void peer_count_refusal(service *s, peer *p, fq_reason reason);
 void peer_refuse(service *s, peer *p, const fq_route *route, fq_reason reason, const char *text,
                  uint32_t retry_ms);
 

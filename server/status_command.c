@@ -45,7 +45,7 @@ static fq_status print_status(const fq_cli *cli, const char *folder) {
     fq_cbytes        bytes = {0};
     FQ_TRY(fq_server_config_read(folder, &config));
     bool running = is_running(folder);
-    fq_folder_path(folder, "status.json", path);
+    fq_path_join(folder, "status.json", path);
     json_t *board = NULL;
     if (fq_file_exists(path)) {
         FQ_TRY(fq_file_read(path, (size_t)1 << 28, &bytes));
@@ -83,5 +83,5 @@ static fq_status print_status(const fq_cli *cli, const char *folder) {
 int fq_server_status_command(const fq_cli *cli, const char *command_line) {
     (void)command_line;
     fq_status status = print_status(cli, cli->operands[0]);
-    return status == FQ_OK ? FQ_EXIT_OK : fq_server_failed(cli, status);
+    return status == FQ_OK ? FQ_EXIT_OK : fq_command_failed(cli, status);
 }

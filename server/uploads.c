@@ -229,16 +229,11 @@ static void answer_old_offer(service *s, peer *p, const fq_update_part *part) {
     bool counted = part->client < s->n_clients &&
                    s->owner[part->client] == (uint32_t)(p - s->peers) &&
                    s->last_accepted[part->client] == part->round + 1;
-    bool late = part->round < fq_server_round(s->server) || s->phase != TRAINING;
-    send_receipt(s, p, part->round, part->client,
-                 counted ? FQ_REASON_NONE : (late ? FQ_REASON_LATE : FQ_REASON_STALE),
-                 counted ? "" : "its round is not open");
-    if (!counted) {
-        fq_reason reason = late ? FQ_REASON_LATE : FQ_REASON_STALE;
-        p->refusals[reason]++;
-        p->refused++;
-        s->refusals[reason]++;
-    }
+    bool      late = part->round < fq_server_round(s->server) || s->phase != TRAINING;
+    fq_reason reason = counted ? FQ_REASON_NONE : (late ? FQ_REASON_LATE : FQ_REASON_STALE);
+    send_receipt(s, p, part->round, part->client, reason, counted ? "" : "its round is not open");
+    if (!counted)
+        peer_count_refusal(s, p, reason);
 }
 
 void upload_offer(service *s, peer *p, const fq_update_part *part) {
@@ -250,11 +245,9 @@ void upload_offer(service *s, peer *p, const fq_update_part *part) {
     if (t == NULL || t->peer != (uint32_t)(p - s->peers)) {
         bool mine =
             part->client < s->n_clients && s->owner[part->client] == (uint32_t)(p - s->peers);
-        send_receipt(s, p, part->round, part->client,
-                     mine ? FQ_REASON_NOT_ASKED : FQ_REASON_NOT_YOURS, "not asked in this round");
-        p->refusals[mine ? FQ_REASON_NOT_ASKED : FQ_REASON_NOT_YOURS]++;
-        s->refusals[mine ? FQ_REASON_NOT_ASKED : FQ_REASON_NOT_YOURS]++;
-        p->refused++;
+        fq_reason reason = mine ? FQ_REASON_NOT_ASKED : FQ_REASON_NOT_YOURS;
+        send_receipt(s, p, part->round, part->client, reason, "not asked in this round");
+        peer_count_refusal(s, p, reason);
         p->strikes++;
         return;
     }
@@ -353,10 +346,8 @@ void seat_judge(service *s, seat *t, fq_reason reason, const char *text) {
         p->strikes = 0;
         s->last_accepted[t->client] = s->plan.round + 1;
     } else {
-        p->refused++;
+        peer_count_refusal(s, p, reason);
         p->strikes++;
-        p->refusals[reason]++;
-        s->refusals[reason]++;
     }
     fq_log_write(s->options->log, reason == FQ_REASON_NONE ? FQ_LOG_DEBUG : FQ_LOG_WARN,
                  reason == FQ_REASON_NONE ? "update_accepted" : "update_refused",

@@ -92,7 +92,7 @@ int fq_sim_check_command(const fq_cli *cli, const char *command_line) {
             putchar('\n');
         }
     } else {
-        (void)fq_sim_failed(cli);
+        (void)fq_command_failed(cli, status);
         if (status == FQ_EINVAL)
             code = FQ_EXIT_USAGE;
     }

@@ -224,7 +224,7 @@ int fq_sim_eval_command(const fq_cli *cli, const char *command_line) {
         print_text(eval);
 done:
     if (status != FQ_OK)
-        (void)fq_sim_failed(cli);
+        (void)fq_command_failed(cli, status);
     release(eval);
     free(eval);
     return code;

@@ -2,11 +2,13 @@
 
 #include "base/clock.h"
 #include "base/file.h"
+#include "program/program.h"
 #include "store/store.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <signal.h>
@@ -28,10 +30,6 @@ typedef struct federation {
     char                  home[PATH_MAX];                     /* of the client */
     uint64_t              n_clients;
 } federation;
-
-static void join_path(const char *folder, const char *name, char out[PATH_MAX]) {
-    snprintf(out, PATH_MAX, "%.*s/%s", PATH_MAX - 64, folder, name);
-}
 
 /* ---- programs ---- */
 /* Beside this program as installed, or in the tree that it was built in; else by its name. */
@@ -55,8 +53,8 @@ static void find_program(const char *name, const char *folder, char out[PATH_MAX
 static fq_status start(const federation *f, const char *const *arguments, const char *out,
                        const char *err, pid_t *pid) {
     char out_path[PATH_MAX], err_path[PATH_MAX];
-    join_path(f->options->folder, out, out_path);
-    join_path(f->options->folder, err, err_path);
+    fq_path_join(f->options->folder, out, out_path);
+    fq_path_join(f->options->folder, err, err_path);
     *pid = fork();
     if (*pid < 0)
         return fq_fail(FQ_ENOMEM, "cannot start %s: %s", arguments[0], strerror(errno));
@@ -73,7 +71,7 @@ static fq_status start(const federation *f, const char *const *arguments, const 
 
 static fq_status ended(const federation *f, const char *program, const char *err, int how) {
     char path[PATH_MAX], line[512] = "", last[512] = "";
-    join_path(f->options->folder, err, path);
+    fq_path_join(f->options->folder, err, path);
     if (WIFEXITED(how) && WEXITSTATUS(how) == 0)
         return FQ_OK;
     if (WIFEXITED(how) && WEXITSTATUS(how) == 127)
@@ -100,7 +98,7 @@ static fq_status call(const federation *f, const char *const *arguments, char wo
     if (word == NULL)
         return FQ_OK;
     char path[PATH_MAX], text[1024] = "";
-    join_path(f->options->folder, "setup.out", path);
+    fq_path_join(f->options->folder, "setup.out", path);
     FILE *file = fopen(path, "re");
     if (file != NULL) {
         size_t n = fread(text, 1, sizeof text - 1, file);
@@ -131,7 +129,7 @@ static fq_status free_port(unsigned *port) {
 static fq_status write_settings(const federation *f, const fq_experiment *e, const char *name,
                                 char path[PATH_MAX]) {
     fq_buffer yaml = {0};
-    join_path(f->options->folder, name, path);
+    fq_path_join(f->options->folder, name, path);
     fq_status status = fq_experiment_write(e, &yaml);
     if (status == FQ_OK)
         status = fq_file_replace(path, (fq_cbytes){yaml.data, yaml.size}, false);
@@ -157,21 +155,31 @@ static fq_status make_folders(const federation *f, const fq_experiment *e) {
     return call(f, add, NULL);
 }
 
-/* A run that is replaced leaves nothing behind: keys, lists and outbox go too. */
+static int remove_entry(const char *path, const struct stat *info, int kind, struct FTW *where) {
+    (void)info;
+    (void)kind;
+    (void)where;
+    return remove(path);
+}
+
+/* A run that is replaced leaves none of its files behind: keys, lists and outbox go too. What
+ * others have put into the folder stays. */
 static fq_status clear(const federation *f) {
-    pid_t             pid;
-    int               how;
-    const char *const remove[] = {"rm", "-rf", "--", f->options->folder, NULL};
-    char              key[PATH_MAX];
-    join_path(f->options->folder, "server.key", key);
-    if (!fq_file_exists(key))
-        return FQ_OK;
-    if ((pid = fork()) == 0) {
-        execvp(remove[0], (char *const *)(uintptr_t)remove);
-        _exit(127);
+    static const char *const files[] = {
+        "server.key",   "server.yaml",   "experiment.yaml", "run.id",      "clients.txt",
+        "clients.lock", "round.journal", "audit.log",       "status.json", "settings.given.yaml",
+        "setup.out",    "setup.log",     "server.out",      "server.log",  "client.out",
+        "client.log",   "checkpoint.fq", "model.fq",        "run.db",      "run.db-wal",
+        "run.db-shm",   "report.html",   "settings.yaml"};
+    char path[PATH_MAX];
+    fq_path_join(f->home, "client.key", path);
+    if (fq_file_exists(path) && nftw(f->home, remove_entry, 16, FTW_DEPTH | FTW_PHYS) != 0)
+        return fq_fail(FQ_EIO, "cannot remove %s: %s", f->home, strerror(errno));
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+        fq_path_join(f->options->folder, files[i], path);
+        if (unlink(path) != 0 && errno != ENOENT && errno != ENOTDIR)
+            return fq_fail(FQ_EIO, "cannot remove %s: %s", path, strerror(errno));
     }
-    if (pid < 0 || waitpid(pid, &how, 0) < 0 || how != 0)
-        return fq_fail(FQ_EIO, "cannot remove %s", f->options->folder);
     return FQ_OK;
 }
 
@@ -200,7 +208,7 @@ static fq_status serve(const federation *f) {
             gone = fq_now();
         /* A client that came too late to hear that the run is over would wait for ever. */
         bool alone = pids[0] < 0 && fq_now() - gone > ALONE_SECONDS;
-        if ((fq_sim_interrupted() || failed || alone || status != FQ_OK) && !told) {
+        if ((fq_interrupted() || failed || alone || status != FQ_OK) && !told) {
             for (int i = 0; i < 2; i++)
                 if (pids[i] > 0)
                     kill(pids[i], SIGTERM);
@@ -209,7 +217,7 @@ static fq_status serve(const federation *f) {
         usleep(20000);
     }
     FQ_TRY(status);
-    if (fq_sim_interrupted())
+    if (fq_interrupted())
         return fq_fail(FQ_ESTATE, "interrupted");
     FQ_TRY(ended(f, f->server, "server.log", how[0]));
     return told ? FQ_OK : ended(f, f->client, "client.log", how[1]);
@@ -219,7 +227,7 @@ static fq_status read_result(const federation *f, fq_run_result *result) {
     char       path[PATH_MAX];
     fq_store  *store;
     fq_run_row row;
-    join_path(f->options->folder, "run.db", path);
+    fq_path_join(f->options->folder, "run.db", path);
     FQ_TRY(fq_store_open_read(&store, path));
     fq_status status = fq_store_get_run(store, &row);
     fq_status closed = fq_store_close(&store);
@@ -238,7 +246,7 @@ fq_status fq_federate(fq_experiment *experiment, const fq_sim_options *options,
     *result = (fq_sim_result){0};
     find_program("fedq-server", "server", f.server);
     find_program("fedq-client", "client", f.client);
-    join_path(options->folder, "client", f.home);
+    fq_path_join(options->folder, "client", f.home);
     FQ_TRY(fq_setup_create(experiment, &setup));
     f.n_clients = experiment->server.clients;
     fq_setup_fini(&setup);
@@ -246,7 +254,7 @@ fq_status fq_federate(fq_experiment *experiment, const fq_sim_options *options,
         FQ_TRY(fq_run_check_folder(options->folder, HINT));
     if (options->existing == FQ_EXISTING_REPLACE)
         FQ_TRY(clear(&f));
-    join_path(options->folder, "server.key", key);
+    fq_path_join(options->folder, "server.key", key);
     FQ_TRY(fq_folder_make(options->folder));
     /* A run that goes on may have more rounds than it had. */
     FQ_TRY(fq_file_exists(key) ? write_settings(&f, experiment, "experiment.yaml", given)

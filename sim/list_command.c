@@ -113,8 +113,8 @@ static int print_settings(const fq_cli *cli) {
     fq_experiment_document(&text);
     int code = FQ_EXIT_OK;
     if (text.failed) {
-        (void)fq_fail(FQ_ENOMEM, "no memory for the settings' documentation");
-        code = fq_sim_failed(cli);
+        code =
+            fq_command_failed(cli, fq_fail(FQ_ENOMEM, "no memory for the settings' documentation"));
     } else {
         fwrite(text.data, 1, text.size, stdout);
     }

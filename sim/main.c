@@ -1,14 +1,8 @@
 /* fedq-sim: federated experiments on one machine. */
-#include "base/cli.h"
-#include "math/gemm.h"
-#include "math/kernels.h"
+#include "base/pool.h"
 #include "sim/commands.h"
-#include "sim/simulation.h"
 
-#include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 static const fq_option run_options[] = {
     {"set", 's', "KEY=VALUE", true, "Override a setting, train.rounds=20; may be repeated"},
@@ -125,9 +119,9 @@ static const fq_command commands[] = {
     {"list", "KIND", "List what settings can name", list_description, list_options, NULL},
     {0},
 };
-static fq_sim_command *const functions[] = {fq_sim_run_command, fq_sim_eval_command,
-                                            fq_sim_report_command, fq_sim_check_command,
-                                            fq_sim_list_command};
+static fq_command_function *const functions[] = {fq_sim_run_command, fq_sim_eval_command,
+                                                 fq_sim_report_command, fq_sim_check_command,
+                                                 fq_sim_list_command};
 
 static const fq_option program_options[] = {
     {"json", 0, NULL, false, "Print results as JSON, in place of text"}, {0}};
@@ -161,11 +155,6 @@ static const fq_program program = {.name = "fedq-sim",
                                    .options = program_options,
                                    .sections = sections};
 
-int fq_sim_failed(const fq_cli *cli) {
-    fprintf(stderr, "%s %s: %s\n", cli->program->name, cli->command->name, fq_status_text());
-    return FQ_EXIT_FAILED;
-}
-
 fq_status fq_sim_workers(const fq_cli *cli, size_t *workers) {
     uint64_t n = fq_processors();
     FQ_TRY(fq_cli_u64(cli, "workers", 1, 1024, &n));
@@ -173,78 +162,6 @@ fq_status fq_sim_workers(const fq_cli *cli, size_t *workers) {
     return FQ_OK;
 }
 
-static void on_signal(int number) {
-    (void)number;
-    fq_sim_interrupt();
-}
-
-/* The first Ctrl-C or SIGTERM ends the run in good order; a second one ends the process. */
-static void catch_signals(void) {
-    struct sigaction action;
-    memset(&action, 0, sizeof action);
-    action.sa_handler = on_signal;
-    action.sa_flags = (int)SA_RESETHAND;
-    sigemptyset(&action.sa_mask);
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
-    signal(SIGPIPE, SIG_IGN); /* writing to a reader that left, or past a file-size limit, is an
-                                 error that we report */
-    signal(SIGXFSZ, SIG_IGN);
-}
-
-static char *join(int argc, char **argv) {
-    size_t length = 1;
-    for (int i = 0; i < argc; i++)
-        length += strlen(argv[i]) + 1;
-    char *line = calloc(length, 1);
-    for (int i = 0; line != NULL && i < argc; i++) {
-        if (i > 0)
-            strcat(line, " ");
-        strcat(line, argv[i]);
-    }
-    return line;
-}
-
-/* The parser stops at --version; --json may come on either side of it. */
-static int print_version(int argc, char **argv) {
-    bool json = false;
-    for (int i = 1; i < argc; i++)
-        json |= strcmp(argv[i], "--json") == 0;
-    if (json) {
-        printf("{\"program\": \"%s\", \"version\": \"%s\", \"build\": \"%s\", \"kernels\": \"%s\", "
-               "\"blis\": \"%s\"}\n",
-               program.name, program.version, FQ_BUILD, fq_kernels_get()->name, fq_gemm_kernel());
-        return FQ_EXIT_OK;
-    }
-    fq_cli_version(&program, stdout);
-    printf("build %s, kernels %s, BLIS %s\n", FQ_BUILD, fq_kernels_get()->name, fq_gemm_kernel());
-    return FQ_EXIT_OK;
-}
-
 int main(int argc, char **argv) {
-    if (argc == 2 && strcmp(argv[1], "--man") == 0) { /* for the build: writes the manual page */
-        fq_cli_man(&program, stdout);
-        return FQ_EXIT_OK;
-    }
-    fq_cli         cli;
-    fq_cli_outcome outcome = fq_cli_parse(&cli, &program, argc, argv, stdout, stderr);
-    int            code = FQ_EXIT_USAGE;
-    catch_signals();
-    if (outcome == FQ_CLI_HELP)
-        code = FQ_EXIT_OK;
-    if (outcome == FQ_CLI_VERSION)
-        code = print_version(argc, argv);
-    if (outcome == FQ_CLI_COMMAND && (fq_kernels_check() != FQ_OK || fq_gemm_check() != FQ_OK)) {
-        fprintf(stderr, "%s: %s\n", program.name, fq_status_text());
-    } else if (outcome == FQ_CLI_COMMAND) {
-        char *line = join(argc, argv);
-        code = functions[cli.command - commands](&cli, line == NULL ? program.name : line);
-        free(line);
-    }
-    fq_cli_fini(&cli);
-    if (fflush(stdout) != 0 && code == FQ_EXIT_OK) {
-        fprintf(stderr, "%s: cannot write the results\n", program.name);
-        code = FQ_EXIT_FAILED;
-    }
-    return code;
+    return fq_program_main(&program, functions, argc, argv);
 }

@@ -86,7 +86,7 @@ int fq_sim_report_command(const fq_cli *cli, const char *command_line) {
         printf("report: %s\n", page);
 done:
     if (status != FQ_OK)
-        (void)fq_sim_failed(cli);
+        (void)fq_command_failed(cli, status);
     for (size_t i = 0; i < list.n; i++)
         free(list.v[i]);
     free(list.v);

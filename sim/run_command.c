@@ -183,7 +183,7 @@ static int run(run_job *job) {
         return fq_cli_wrong(cli, stderr);
     status = fq_sim_load_sweep(cli, seed, &job->document, &job->sweep);
     if (status != FQ_OK) {
-        (void)fq_sim_failed(cli);
+        (void)fq_command_failed(cli, status);
         return status == FQ_EIO ? FQ_EXIT_FAILED : FQ_EXIT_USAGE;
     }
     job->experiment = malloc(sizeof *job->experiment);
@@ -199,10 +199,10 @@ static int run(run_job *job) {
 done:
     if (status == FQ_OK)
         return FQ_EXIT_OK;
-    if (status == FQ_ESTATE && fq_sim_interrupted())
+    if (status == FQ_ESTATE && fq_interrupted())
         explain_resume(job);
     else
-        (void)fq_sim_failed(cli);
+        (void)fq_command_failed(cli, status);
     /* Some settings show their faults only with the data and the model at hand. */
     return status == FQ_EINVAL ? FQ_EXIT_USAGE : FQ_EXIT_FAILED;
 }

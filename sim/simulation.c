@@ -1,21 +1,11 @@
 #include "base/clock.h"
 #include "math/gemm.h"
+#include "program/program.h"
 #include "sim/simulation_impl.h"
 
 #include <inttypes.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-
-static volatile sig_atomic_t interrupted;
-
-void fq_sim_interrupt(void) {
-    interrupted = 1;
-}
-
-bool fq_sim_interrupted(void) {
-    return interrupted != 0;
-}
 
 static const char HINT[] =
     "--resume goes on with it, --force replaces it, --out DIR writes elsewhere";
@@ -30,7 +20,7 @@ static fq_status train_client(void *context, size_t task, size_t worker) {
     size_t         place = sim->turns[task];
     uint64_t       id = sim->cohort[place];
     fq_client_row *row = &sim->rows[place];
-    if (interrupted)
+    if (fq_interrupted())
         return fq_fail(FQ_ESTATE, "interrupted");
     if (sim->states.vectors > 0 && sim->states.state[id] == NULL) {
         sim->states.state[id] =
@@ -124,7 +114,7 @@ static fq_status run_rounds(simulation *sim) {
         bool   due = row.round == rounds || row.round % sim->experiment->evaluate.every == 0;
         fq_progress_round(sim->options->progress, row.round, row.loss, figures,
                           due ? n_figures : 0);
-        if (interrupted && !fq_run_over(sim->run))
+        if (fq_interrupted() && !fq_run_over(sim->run))
             return fq_fail(FQ_ESTATE, "interrupted after round %" PRIu32 " of %" PRIu32, row.round,
                            rounds);
     }

@@ -23,7 +23,7 @@ typedef struct fq_sim_result {
 } fq_sim_result;
 
 /* Run to the end. FQ_EINVAL: the settings ask for something impossible. FQ_ESTATE: interrupted by
- * fq_sim_interrupt (all rounds so far are on disk), or the folder already holds a run. The
+ * a signal, with all rounds so far on disk, or the folder already holds a run. The
  * experiment is completed by the set-up (see fq_setup_create). */
 FQ_MUST_CHECK fq_status fq_simulate(fq_experiment *experiment, const fq_sim_options *options,
                                     fq_sim_result *result);
@@ -48,9 +48,5 @@ typedef struct fq_sim_estimate {
  * evaluation takes; leaves no files. FQ_ELIMIT: needs more memory than there is. */
 FQ_MUST_CHECK fq_status fq_sim_check(fq_experiment *experiment, fq_pool *pool,
                                      fq_sim_estimate *estimate);
-
-/* Async-signal-safe: end the run after the clients that are training now. */
-void fq_sim_interrupt(void);
-bool fq_sim_interrupted(void);
 
 #endif

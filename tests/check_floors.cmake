@@ -7,7 +7,7 @@ cmake_minimum_required(VERSION 3.25)
 
 set(floor_base 0)
 set(floor_math 1)
-foreach(folder model quant data)
+foreach(folder program model quant data)
   set(floor_${folder} 2)
 endforeach()
 foreach(folder algo robust)

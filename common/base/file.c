@@ -211,3 +211,15 @@ fq_status fq_folder_make(const char *path) {
 uint32_t fq_crc32(fq_cbytes bytes) {
     return (uint32_t)crc32_z(crc32_z(0, NULL, 0), bytes.data, bytes.size);
 }
+
+void fq_path_join(const char *folder, const char *name, char out[PATH_MAX]) {
+    size_t length = strlen(folder), more = strlen(name);
+    if (length + more + 2 > PATH_MAX) {
+        memset(out, '/', PATH_MAX - 1);
+        out[PATH_MAX - 1] = '\0';
+        return;
+    }
+    memcpy(out, folder, length);
+    out[length] = '/';
+    memcpy(out + length + 1, name, more + 1);
+}

@@ -5,6 +5,7 @@
 #include "base/bytes.h"
 #include "base/status.h"
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -24,6 +25,10 @@ void                    fq_file_unmap(fq_cbytes *bytes);
 FQ_MUST_CHECK fq_status fq_file_replace(const char *path, fq_cbytes bytes, bool durable);
 
 bool fq_file_exists(const char *path);
+
+/* folder/name. One that would be too long becomes one that cannot be opened, so that whoever opens
+ * it says so. */
+void fq_path_join(const char *folder, const char *name, char out[PATH_MAX]);
 
 /* Make a folder and its parents. FQ_EIO names the part that failed. */
 FQ_MUST_CHECK fq_status fq_folder_make(const char *path);

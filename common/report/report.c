@@ -341,3 +341,14 @@ uint64_t fq_report_bytes_down(const fq_report_run *run, uint32_t round) {
         sum += run->rounds[i].bytes_down;
     return sum;
 }
+
+fq_status fq_report_put(const fq_report *report, fq_report_part *part, const char *path) {
+    fq_buffer text = {0};
+    fq_status status = part(report, &text);
+    if (status == FQ_OK && path != NULL)
+        status = fq_file_replace(path, (fq_cbytes){text.data, text.size}, false);
+    else if (status == FQ_OK && fwrite(text.data, 1, text.size, stdout) != text.size)
+        status = fq_fail(FQ_EIO, "cannot write the results");
+    fq_buffer_fini(&text);
+    return status;
+}

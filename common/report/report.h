@@ -19,6 +19,12 @@ typedef struct fq_report fq_report;
 FQ_MUST_CHECK fq_status fq_report_create(fq_report **out, const char *const *runs, size_t n);
 void                    fq_report_destroy(fq_report **report);
 
+/* One of the functions below. */
+typedef fq_status fq_report_part(const fq_report *report, fq_buffer *out);
+/* Make a part of the report, and put it into a file in one step, or on stdout if `path` is NULL. */
+FQ_MUST_CHECK fq_status fq_report_put(const fq_report *report, fq_report_part *part,
+                                      const char *path);
+
 /* All of these append to `out`; FQ_ENOMEM if that failed. */
 
 /* Accuracy by method and bit-width, aligned for a terminal of any width:

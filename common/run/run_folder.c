@@ -8,28 +8,15 @@
 #include <sys/file.h>
 #include <unistd.h>
 
-/* A path that would be too long becomes one that cannot be opened. */
-static void join_path(const char *folder, const char *name, char out[PATH_MAX]) {
-    size_t length = strlen(folder), more = strlen(name);
-    if (length + more + 2 > PATH_MAX) {
-        memset(out, '/', PATH_MAX - 1);
-        out[PATH_MAX - 1] = '\0';
-        return;
-    }
-    memcpy(out, folder, length);
-    out[length] = '/';
-    memcpy(out + length + 1, name, more + 1);
-}
-
 void fq_run_path(const fq_run *run, const char *name, char out[PATH_MAX]) {
-    join_path(run->folder, name, out);
+    fq_path_join(run->folder, name, out);
 }
 
 fq_status fq_run_check_folder(const char *folder, const char *hint) {
     static const char *const files[] = {"checkpoint.fq", "run.db", "model.fq"};
     for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
         char path[PATH_MAX];
-        join_path(folder, files[i], path);
+        fq_path_join(folder, files[i], path);
         if (fq_file_exists(path))
             return fq_fail(FQ_ESTATE, "%s already holds a run; %s", folder, hint);
     }

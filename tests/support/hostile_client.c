@@ -6,6 +6,7 @@
  *
  * HOME is of `fedq-client init`; CLIENT the one that it stands for. Ends when the run is over.
  */
+#include "base/file.h"
 #include "client/home.h"
 #include "experiment/experiment.h"
 #include "train/client_turn.h"
@@ -279,7 +280,7 @@ static fq_status start(hostile *h) {
     fq_data_settings data;
     bool             has_data;
     FQ_TRY(fq_home_read(h->home, &h->config, &data, &has_data, &h->server));
-    fq_home_path(h->home, "client.key", path);
+    fq_path_join(h->home, "client.key", path);
     FQ_TRY(fq_keypair_load(&h->keys, path));
     FQ_TRY(fq_arena_init(&h->arena, FQ_MESSAGE_ARENA_BYTES));
     const fq_dialer_options dialer = {.endpoint = h->config.server,

@@ -18,19 +18,19 @@ static const fq_binding BINDING = {.run = {1, 2}, .round = 7, .model = {3}, .cli
 static unsigned mode_of(const char *home, const char *name) {
     char        path[PATH_MAX];
     struct stat info;
-    fq_home_path(home, name, path);
+    fq_path_join(home, name, path);
     return stat(path, &info) == 0 ? info.st_mode & 0777 : 0;
 }
 
 static bool is_there(const char *home, const char *name) {
     char path[PATH_MAX];
-    fq_home_path(home, name, path);
+    fq_path_join(home, name, path);
     return fq_file_exists(path);
 }
 
 static size_t files_in(const char *home, const char *name) {
     char path[PATH_MAX];
-    fq_home_path(home, name, path);
+    fq_path_join(home, name, path);
     DIR   *folder = opendir(path);
     size_t n = 0;
     CU_ASSERT_PTR_NOT_NULL_FATAL(folder);
@@ -66,7 +66,7 @@ static void test_make(void) {
     FQ_ASSERT_OK(fq_public_key_parse(SERVER_KEY, &expected));
     CU_ASSERT(fq_public_key_equal(&pinned, &expected));
     /* The key of a folder stays. */
-    fq_home_path(home, "client.key", path);
+    fq_path_join(home, "client.key", path);
     FQ_ASSERT_OK(fq_keypair_load(&keys, path));
     FQ_ASSERT_FAILS(fq_home_make(home, SERVER, SERVER_KEY, "kitchen", &key), FQ_ESTATE, "already");
     fq_public_key before = *fq_keypair_public(keys);
@@ -118,7 +118,7 @@ static void test_read_settings(void) {
     fq_data_settings data;
     bool             has_data;
     fq_public_key    key;
-    fq_home_path(home, "client.yaml", path);
+    fq_path_join(home, "client.yaml", path);
     snprintf(text, sizeof text,
              "server: %s\nserver_key: %s\nwidths: [2, 4, 8]\nmodel_bits: 4\n"
              "data: {set: npy, path: /data}\n",
@@ -200,7 +200,7 @@ static void test_outbox_damage(void) {
     fq_cbytes   bytes;
     size_t      n, damaged;
     FQ_ASSERT_OK(fq_outbox_put(home, &first));
-    fq_home_path(home, "outbox/00000007-12345678901.update", path);
+    fq_path_join(home, "outbox/00000007-12345678901.update", path);
     FQ_ASSERT_OK(fq_file_read(path, 4096, &bytes));
     unsigned char *copy = malloc(bytes.size);
     for (size_t size = 0; size < bytes.size; size++) {
@@ -275,7 +275,7 @@ static void test_state_damage(void) {
     fq_cbytes   bytes;
     FQ_ASSERT_OK(fq_state_stage(home, &BINDING, one, N));
     FQ_ASSERT_OK(fq_state_commit(home, &BINDING));
-    fq_home_path(home, "state/12345678901", path);
+    fq_path_join(home, "state/12345678901", path);
     FQ_ASSERT_OK(fq_file_read(path, 4096, &bytes));
     unsigned char *copy = malloc(bytes.size);
     for (size_t size = 0; size < bytes.size; size++) {
@@ -352,7 +352,7 @@ static void test_status(void) {
                                       "{\"refusals\": 3}",
                                       "{\"refusals\": {\"late\": \"x\"}}",
                                       "{\"run_id\": \"00112233445566778899aabbccddeeff0\"}"};
-    fq_home_path(home, "status.json", path);
+    fq_path_join(home, "status.json", path);
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         fq_test_write(path, bad[i], strlen(bad[i]));
         CU_ASSERT_NOT_EQUAL(fq_client_status_read(home, &found), FQ_OK);

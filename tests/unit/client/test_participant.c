@@ -148,11 +148,11 @@ static int be_client(char **arguments) {
     bool             has_data;
     fq_public_key    server;
     fq_keypair      *keys;
-    fq_home_path(home, "log.txt", path);
+    fq_path_join(home, "log.txt", path);
     fq_log log = {.file = fopen(path, "a"), .level = FQ_LOG_DEBUG};
     if (log.file == NULL || fq_home_read(home, &config, &data, &has_data, &server) != FQ_OK)
         return 1;
-    fq_home_path(home, "client.key", path);
+    fq_path_join(home, "client.key", path);
     if (fq_keypair_load(&keys, path) != FQ_OK)
         return 1;
     data.path[0] = '\0';
@@ -218,7 +218,7 @@ static void forget_client(client *who) {
 
 static size_t files_in(const client *who, const char *name, const char *ending) {
     char path[PATH_MAX];
-    fq_home_path(who->home, name, path);
+    fq_path_join(who->home, name, path);
     DIR   *folder = opendir(path);
     size_t n = 0;
     CU_ASSERT_PTR_NOT_NULL_FATAL(folder);
@@ -233,7 +233,7 @@ static size_t files_in(const client *who, const char *name, const char *ending) 
 static bool log_says(const client *who, const char *text) {
     char      path[PATH_MAX];
     fq_cbytes log;
-    fq_home_path(who->home, "log.txt", path);
+    fq_path_join(who->home, "log.txt", path);
     FQ_ASSERT_OK(fq_file_read(path, 1 << 22, &log));
     bool said = memmem(log.data, log.size, text, strlen(text)) != NULL;
     if (!said)
