@@ -12,7 +12,11 @@
 #include <string.h>
 #include <time.h>
 
-static const int64_t TICK_MS = 50, OFFER_AGAIN_MS = 3000, STATUS_MS = 2000;
+static const int64_t TICK_MS = 50, STATUS_MS = 2000;
+static const int64_t RETRY_MS = 3000; /* of a hello, and of a turn that the disk had no room for */
+/* Nothing is lost on a living connection but what finds a queue full, so asking again is rare, and
+ * over a slow link it would only stand in line behind what is under way. */
+static const int64_t ASK_AGAIN_MS = 20000, ASK_AGAIN_MOST_MS = 60000;
 enum { QUEUE = 64 };
 
 /* ---- hours ---- */
@@ -58,6 +62,11 @@ typedef enum stage {
     DONE,     /* has its receipt */
 } stage;
 
+/* When to ask again for what has not come. */
+typedef struct patience {
+    int64_t due_ms, pause_ms;
+} patience;
+
 /* An update on its way: of this round's plan, or left over from before. */
 typedef struct item {
     struct item *next;
@@ -65,8 +74,9 @@ typedef struct item {
     stage        stage;
     bool         diverged, old; /* old: of no plan at hand */
     uint64_t     sent, wanted;  /* bytes sent, bytes that have arrived */
-    bool         is_wanted;     /* the coordinator has asked for it since the last offer */
-    int64_t      offered_ms;
+    bool         is_wanted;     /* the coordinator has asked for it on this connection */
+    patience     answer;        /* to the offer, or to the chunks */
+    int64_t      retry_ms;      /* not trained before this time */
 } item;
 
 typedef struct participant {
@@ -93,7 +103,7 @@ typedef struct participant {
     fq_wire_plan   plan; /* but for its list */
     unsigned char *model;
     uint64_t       have, asked;
-    int64_t        asked_ms;
+    patience       chunk; /* the next part of the model */
     size_t         training;
     /* a plan that came while turns of the one before were going on */
     bool         next_planned;
@@ -117,6 +127,18 @@ static int64_t now_ms(void) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* Something has come: patience begins anew. */
+static void wait_anew(patience *w) {
+    w->pause_ms = ASK_AGAIN_MS;
+    w->due_ms = now_ms() + w->pause_ms;
+}
+
+/* Nothing has come, and it was asked for again. */
+static void wait_longer(patience *w) {
+    w->pause_ms = 2 * w->pause_ms < ASK_AGAIN_MOST_MS ? 2 * w->pause_ms : ASK_AGAIN_MOST_MS;
+    w->due_ms = now_ms() + w->pause_ms;
 }
 
 static void fail(participant *p, fq_status status) {
@@ -207,9 +229,14 @@ static void offer(participant *p, item *i) {
                                              .model_bits = i->outgoing.model_bits}};
     if (i->outgoing.sealed.size > 0)
         memcpy(message.of.update_part.nonce, i->outgoing.sealed.data, FQ_SEAL_NONCE_BYTES);
-    i->is_wanted = false;
-    i->offered_ms = now_ms();
     (void)send_message(p, &message, (fq_cbytes){0});
+}
+
+/* For the first time on this connection. */
+static void offer_anew(participant *p, item *i) {
+    i->is_wanted = false;
+    wait_anew(&i->answer);
+    offer(p, i);
 }
 
 /* As many chunks as the window allows. */
@@ -228,7 +255,7 @@ static void pump(participant *p, item *i) {
         if (!send_message(p, &message, (fq_cbytes){i->outgoing.sealed.data + i->sent, size}))
             return;
         i->sent += size;
-        i->offered_ms = now_ms();
+        wait_anew(&i->answer);
     }
 }
 
@@ -250,19 +277,19 @@ static void turn_done(fq_job *job) {
     if (t->status == FQ_OK) {
         t->item->outgoing = t->outgoing;
         t->item->stage = READY;
-        offer(p, t->item);
+        offer_anew(p, t->item);
     } else if (t->status == FQ_ENONFINITE) {
         fq_log_write(p->options->log, FQ_LOG_WARN, "diverged",
                      "round=%" PRIu32 " client=%" PRIu64 " text=%s", t->binding.round + 1,
                      t->binding.client, fq_log_quote(t->text, quoted));
         t->item->diverged = true;
         t->item->stage = READY;
-        offer(p, t->item);
+        offer_anew(p, t->item);
     } else if (t->status == FQ_EIO) { /* the disk is full, say: the turn is taken again */
         fq_log_write(p->options->log, FQ_LOG_ERROR, "outbox_failed", "text=%s",
                      fq_log_quote(t->text, quoted));
         t->item->stage = WAITING;
-        t->item->offered_ms = now_ms();
+        t->item->retry_ms = now_ms() + RETRY_MS;
         if (t->item->old)
             remove_item(p, t->item);
     } else if (t->status == FQ_ESTATE) {
@@ -287,7 +314,7 @@ static void start_turns(participant *p) {
         return;
     for (item *i = p->items; i != NULL; i = i->next) {
         bool mine = i->stage == WAITING && !i->old && i->outgoing.binding.round == p->plan.round;
-        if (!mine || is_unsettled(p, i) || now_ms() - i->offered_ms < OFFER_AGAIN_MS)
+        if (!mine || is_unsettled(p, i) || now_ms() < i->retry_ms)
             continue;
         turn *t = calloc(1, sizeof *t);
         if (t == NULL)
@@ -330,7 +357,6 @@ static void request_model(participant *p) {
         if (!send_message(p, &message, (fq_cbytes){0}))
             return;
         p->asked += FQ_CHUNK_BYTES;
-        p->asked_ms = now_ms();
     }
 }
 
@@ -371,6 +397,7 @@ static void begin_plan(participant *p, const fq_wire_plan *plan) {
                      plan->round + 1, plan->n_clients, plan->model_bytes, plan->time_left_ms);
     }
     p->asked = p->have;
+    wait_anew(&p->chunk);
     take_clients(p, plan);
     if (!p->model_ready && needs_model(p))
         request_model(p);
@@ -417,11 +444,15 @@ static void take_plan(participant *p, const fq_wire_plan *plan) {
     }
 }
 
+/* What was under way then has no answer any more; an offer has one: counted, or late. */
 static void take_round_over(participant *p, uint32_t round) {
     if (p->planned && p->plan.round == round)
         forget_plan(p);
     if (p->next_planned && p->next.round == round)
         p->next_planned = false;
+    for (item *i = p->items; i != NULL; i = i->next)
+        if (i->stage == READY && i->outgoing.binding.round == round)
+            offer_anew(p, i);
 }
 
 static void take_model(participant *p) {
@@ -457,6 +488,7 @@ static void take_chunk(participant *p, const fq_model_part *part, fq_cbytes body
     }
     memcpy(p->model + p->have, body.data, body.size);
     p->have += body.size;
+    wait_anew(&p->chunk);
     if (p->have == p->plan.model_bytes)
         take_model(p);
     else
@@ -556,7 +588,7 @@ static void take_welcome(participant *p, const fq_welcome *welcome) {
     }
     for (item *i = p->items; i != NULL; i = i->next)
         if (i->stage == READY)
-            offer(p, i);
+            offer_anew(p, i);
 }
 
 static void take_want(participant *p, const fq_update_part *part) {
@@ -565,11 +597,13 @@ static void take_want(participant *p, const fq_update_part *part) {
         i->outgoing.sealed.size != part->total || part->offset > part->total ||
         memcmp(i->outgoing.sealed.data, part->nonce, sizeof part->nonce) != 0)
         return;
-    if (!i->is_wanted || part->offset > i->sent)
-        i->sent = part->offset; /* from where it was cut */
+    /* From where it was cut, or where the coordinator begins again; a want that comes twice changes
+     * nothing. */
+    if (!i->is_wanted || part->offset < i->wanted || part->offset > i->sent)
+        i->sent = part->offset;
     i->is_wanted = true;
     i->wanted = part->offset;
-    i->offered_ms = now_ms();
+    wait_anew(&i->answer);
     pump(p, i);
 }
 
@@ -614,6 +648,11 @@ static void take_refusal(participant *p, const fq_refusal *refusal) {
     fq_log_write(p->options->log, FQ_LOG_WARN, "refusal", "reason=%s retry_ms=%" PRIu32 " text=%s",
                  fq_reason_name(refusal->reason), refusal->retry_ms,
                  fq_log_quote(refusal->text, quoted));
+    if (refusal->reason == FQ_REASON_BUSY) {
+        p->chunk.due_ms = now_ms() + refusal->retry_ms;
+        for (item *i = p->items; i != NULL; i = i->next)
+            i->answer.due_ms = now_ms() + refusal->retry_ms;
+    }
     if (refusal->reason == FQ_REASON_VERSION || refusal->reason == FQ_REASON_REVOKED)
         fail(p, fq_fail(FQ_EAUTH, "the coordinator refuses us: %s", refusal->text));
     if (refusal->reason == FQ_REASON_NOT_YOURS && !p->joined)
@@ -680,7 +719,7 @@ static void watch_connection(participant *p) {
         p->hello_ms = 0;
     }
     if (!p->joined && p->connections > 0 && is_hour(p) &&
-        (p->hello_ms == 0 || now_ms() - p->hello_ms > OFFER_AGAIN_MS))
+        (p->hello_ms == 0 || now_ms() - p->hello_ms > RETRY_MS))
         say_hello(p);
 }
 
@@ -733,17 +772,20 @@ static void tick(participant *p) {
         begin_plan(p, &p->next);
     }
     if (p->joined && p->planned && !p->model_ready && needs_model(p) &&
-        (p->asked == p->have || now - p->asked_ms > OFFER_AGAIN_MS)) {
+        (p->asked == p->have || now >= p->chunk.due_ms)) {
         p->asked = p->have;
+        wait_longer(&p->chunk);
         request_model(p);
     }
     for (item *i = p->items; p->joined && i != NULL; i = i->next) {
         if (i->stage != READY)
             continue;
-        if (now - i->offered_ms > OFFER_AGAIN_MS)
+        if (now >= i->answer.due_ms) {
+            wait_longer(&i->answer);
             offer(p, i);
-        else
+        } else {
             pump(p, i);
+        }
     }
     start_turns(p);
     keep_hours(p);

@@ -82,6 +82,11 @@ federation flip small.yaml "flip=30000@upx2 flip=200000@downx2"
 federation handshake small.yaml "flip=70@upx2 flip=70@downx2 truncate=100@up cut=100@down"
 federation truncate small.yaml "truncate=60000@upx2 truncate=150000@downx2"
 federation shuffle small.yaml "repeat=40000@upx2 swap=40000@upx2 repeat=150000@down swap=250000@down"
+# One round over a link on which the model, and each update, takes longer than the client's clocks tick.
+settings_small 1 >narrow.yaml
+call run narrow.yaml --out narrow-sim --quiet
+succeeded "the simulation of narrow"
+federation narrow narrow.yaml "slow=40000"
 ends_as delay small-sim 60
 for kind in flip truncate; do
     ends_as $kind small-sim 60
@@ -187,6 +192,14 @@ start_server crowd
 server_of[crowd]=$pid
 ends_as crowd crowd-sim 60
 check "crowd: all joined" [ "$(grep -o 'event=client_joined client=[^ ]*' crowd.err | sort -u | wc -l)" -eq $crowd ]
+
+ends_as narrow narrow-sim 60
+# traffic DIRECTION: bytes of all clients' messages, as the coordinator counts them.
+traffic() { sed -n "s/^[^[]*\"bytes_$1\":\([0-9]*\).*/\1/p" narrow/status.json; }
+check "narrow: nothing is asked for twice" \
+    [ "$(traffic out)" -lt $((3 * $(sed -n 's/.*event=round_opened.*model_bytes=\([0-9]*\).*/\1/p' narrow.err))) ]
+check "narrow: nothing is sent twice" \
+    [ "$((2 * $(traffic in)))" -lt $((3 * $(query narrow/run.db 'select sum(bytes_up) from client_update'))) ]
 
 ends_as stall small-sim 80
 struck stall stall 1
