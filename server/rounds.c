@@ -5,8 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const int64_t RETRY_MS = 1000; /* between tries to write to a full disk */
-
 /* ---- seats ---- */
 seat *seat_of(service *s, uint64_t client) {
     size_t low = 0, high = s->n_seats;
@@ -194,14 +192,17 @@ static void announce(service *s) {
             send_plan(s, &s->peers[i]);
 }
 
-static void pause_run(service *s, const char *what) {
+void pause_run(service *s, const char *why) {
+    char quoted[FQ_LOG_QUOTED];
     if (!s->paused)
-        fq_log_write(s->options->log, FQ_LOG_ERROR, "paused", "%s=\"%s\"", what, fq_status_text());
+        fq_log_write(s->options->log, FQ_LOG_ERROR, "paused", "reason=%s",
+                     fq_log_quote(why, quoted));
+    snprintf(s->why_paused, sizeof s->why_paused, "%s", why);
     s->paused = true;
-    s->retry_ms = service_now_ms() + RETRY_MS;
+    s->retry_ms = service_now_ms() + PAUSE_MS;
 }
 
-static void resume_run(service *s) {
+void resume_run(service *s) {
     if (s->paused)
         fq_log_write(s->options->log, FQ_LOG_INFO, "resumed", "rounds=%" PRIu32,
                      fq_server_round(s->server));
@@ -223,7 +224,7 @@ static void try_to_open(service *s) {
             .round = fq_server_round(s->server), .n = n, .members = members};
         fq_status status = fq_journal_begin(s->journal, &round);
         if (status == FQ_EIO) {
-            pause_run(s, "reason");
+            pause_run(s, fq_status_text());
         } else {
             if (status == FQ_OK)
                 status = open_round(s, &round);
@@ -300,7 +301,7 @@ static void finish_run(service *s) {
     fq_status status = fq_run_finish(s->options->run, s->result);
     if (status != FQ_OK) {
         if (status == FQ_EIO)
-            pause_run(s, "reason"); /* and once more, a second later */
+            pause_run(s, fq_status_text()); /* and once more, a second later */
         else
             service_fail(s, status);
         return;
@@ -327,8 +328,7 @@ static void gather(service *s) {
 static void close_done(fq_job *job) {
     service *s = (service *)((char *)job - offsetof(service, closing));
     if (s->closed == FQ_EIO) {
-        fq_fail(FQ_EIO, "%s", s->closed_text);
-        pause_run(s, "reason");
+        pause_run(s, s->closed_text);
         s->saving = true;
         return;
     }
@@ -395,7 +395,7 @@ void rounds_tick(service *s) {
         start_closing(s);
     } else if (s->phase == CLOSING && s->saving && s->paused && service_now_ms() >= s->retry_ms &&
                fq_crew_busy(s->crew) == 0) {
-        s->retry_ms = service_now_ms() + RETRY_MS;
+        s->retry_ms = service_now_ms() + PAUSE_MS;
         fq_crew_add(s->crew, &s->closing);
     }
 }

@@ -197,7 +197,7 @@ static void show(service *s) {
                                   .n_peers = s->n_peers};
     snprintf(board.name, sizeof board.name, "%.63s", e->head.name);
     snprintf(board.phase, sizeof board.phase, "%s", phase_name(s));
-    snprintf(board.note, sizeof board.note, "%.255s", s->paused ? s->closed_text : "");
+    snprintf(board.note, sizeof board.note, "%s", s->paused ? s->why_paused : "");
     snprintf(board.hash, sizeof board.hash, "%s", s->result->hash);
     memcpy(board.refusals, s->refusals, sizeof board.refusals);
     if (s->rounds_done > 0)

@@ -81,6 +81,10 @@ typedef struct seat {
 
 typedef enum phase { GATHERING, TRAINING, CLOSING, FINISHED } phase;
 
+enum { PAUSE_MS = 1000 }; /* between tries to write to a full disk */
+/* The disk did not take what had to be written: nothing is acknowledged until it does. */
+void      pause_run(service *s, const char *why);
+void      resume_run(service *s);
 void      rounds_tick(service *s);
 fq_status rounds_restore(service *s); /* the round that was open when the process ended */
 seat     *seat_of(service *s, uint64_t client);
@@ -128,6 +132,7 @@ struct service {
 
     phase          phase;
     bool           paused; /* the disk did not take what had to be written */
+    char           why_paused[256];
     int64_t        retry_ms, gather_ms, deadline_ms, round_began_ms, linger_ms;
     seat          *seats; /* [n_seats] ascending clients */
     fq_client_row *rows;  /* [n_seats] */

@@ -4,8 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const uint32_t RETRY_MS = 1000;
-
 /* What one thread of the crew needs to open and decode an update. */
 struct scratch {
     fq_arena       arena;
@@ -146,15 +144,11 @@ static void judged(fq_job *job) {
     free(j->seat.bytes);
     if (j->reason == FQ_REASON_BUSY) { /* the disk: the client keeps its update and asks again */
         t->state = SEAT_ASKED;
-        s->paused = true;
-        s->retry_ms = service_now_ms() + RETRY_MS;
-        fq_log_write(s->options->log, FQ_LOG_ERROR, "paused", "reason=\"%s\"", j->text);
+        pause_run(s, j->text);
         peer *p = &s->peers[t->peer];
-        peer_refuse(s, p, &p->route, FQ_REASON_BUSY, "the coordinator's disk is full", RETRY_MS);
+        peer_refuse(s, p, &p->route, FQ_REASON_BUSY, "the coordinator's disk is full", PAUSE_MS);
     } else {
-        if (s->paused)
-            fq_log_write(s->options->log, FQ_LOG_INFO, "resumed", "round=%" PRIu32, j->round + 1);
-        s->paused = false;
+        resume_run(s);
         seat_judge(s, t, j->reason, j->text);
     }
     free(j);
@@ -258,7 +252,7 @@ void upload_offer(service *s, peer *p, const fq_update_part *part) {
     if (t->state == SEAT_JUDGING)
         return; /* the receipt is on its way */
     if (s->paused && service_now_ms() < s->retry_ms) {
-        peer_refuse(s, p, &p->route, FQ_REASON_BUSY, "the coordinator's disk is full", RETRY_MS);
+        peer_refuse(s, p, &p->route, FQ_REASON_BUSY, "the coordinator's disk is full", PAUSE_MS);
         return;
     }
     if (part->total == 0) {
