@@ -121,20 +121,15 @@ static size_t muster(service *s, uint64_t *cohort, candidate *others) {
         return n;
     if (hoped_for > 0 && service_now_ms() < s->gather_ms)
         return 0;
-    uint64_t *draw = malloc(n * sizeof *draw);
-    if (draw == NULL)
+    double needed = ceil(s->config->quorum * (double)s->experiment->train.clients_per_round);
+    size_t quorum = needed < 1.0 ? 1 : (size_t)needed, here = 0;
+    for (uint64_t k = 0; k < s->n_clients; k++)
+        here += is_available(s, k);
+    if (here < quorum)
         return 0;
-    memcpy(draw, cohort, n * sizeof *draw);
-    size_t found = fill_places(s, cohort, n, others);
-    double quorum = ceil(s->config->quorum * (double)s->experiment->train.clients_per_round);
-    if (found == 0 || (double)found < quorum) {
-        free(draw);
-        return 0;
-    }
     for (size_t i = 0; i < n; i++)
-        s->given_up[draw[i]] |= !is_available(s, draw[i]);
-    free(draw);
-    return found;
+        s->given_up[cohort[i]] |= !is_available(s, cohort[i]);
+    return fill_places(s, cohort, n, others);
 }
 
 /* ---- opening ---- */
