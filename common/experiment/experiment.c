@@ -496,7 +496,7 @@ static fq_status load_methods(const fq_document *document, const fq_node *node,
         for (size_t k = 0; k < m; k++)
             if (recipe->methods[k] == recipe->methods[m])
                 return fq_node_fail(document, list, "train.robustness: '%s' is listed twice", name);
-        if (recipe->methods[m]->levels != NULL && train->robustness.n > 1)
+        if (recipe->methods[m]->parts != NULL && train->robustness.n > 1)
             return fq_node_fail(document, list,
                                 "train.robustness: %s gives clients networks of their own; use it "
                                 "alone",

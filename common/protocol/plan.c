@@ -48,10 +48,10 @@ fq_status fq_recipe_model(const fq_recipe *recipe, const fq_network *network, fq
     }
     free(extra);
     fq_model_destroy(&plain);
-    uint8_t *level = NULL; /* only to see whether the model has the parts */
+    uint8_t *first_part = NULL; /* only to see whether the model has the parts */
     if (status == FQ_OK)
-        status = fq_recipe_levels(recipe, *out, &level);
-    free(level);
+        status = fq_recipe_parts(recipe, *out, &first_part);
+    free(first_part);
     if (status != FQ_OK)
         fq_model_destroy(out);
     return status;
@@ -59,17 +59,17 @@ fq_status fq_recipe_model(const fq_recipe *recipe, const fq_network *network, fq
 
 /* A method with parts stands alone in its list. */
 bool fq_recipe_has_parts(const fq_recipe *recipe) {
-    return recipe->n_methods > 0 && recipe->methods[0]->levels != NULL;
+    return recipe->n_methods > 0 && recipe->methods[0]->parts != NULL;
 }
 
-fq_status fq_recipe_levels(const fq_recipe *recipe, const fq_model *model, uint8_t **level) {
-    *level = NULL;
+fq_status fq_recipe_parts(const fq_recipe *recipe, const fq_model *model, uint8_t **first_part) {
+    *first_part = NULL;
     if (!fq_recipe_has_parts(recipe))
         return FQ_OK;
-    *level = calloc(fq_model_size(model), sizeof **level);
-    if (*level == NULL)
+    *first_part = calloc(fq_model_size(model), sizeof **first_part);
+    if (*first_part == NULL)
         return fq_fail(FQ_ENOMEM, "no memory for the parts of %zu values", fq_model_size(model));
-    return recipe->methods[0]->levels(&recipe->method_configs[0], model, *level);
+    return recipe->methods[0]->parts(&recipe->method_configs[0], model, *first_part);
 }
 
 size_t fq_recipe_part(const fq_recipe *recipe, uint64_t client) {
@@ -78,9 +78,9 @@ size_t fq_recipe_part(const fq_recipe *recipe, uint64_t client) {
                : 0;
 }
 
-void fq_part_keep(const uint8_t *level, size_t part, size_t n, float *x) {
-    for (size_t i = 0; level != NULL && i < n; i++)
-        x[i] = level[i] <= part ? x[i] : 0.0f;
+void fq_part_keep(const uint8_t *first_part, size_t part, size_t n, float *x) {
+    for (size_t i = 0; first_part != NULL && i < n; i++)
+        x[i] = first_part[i] <= part ? x[i] : 0.0f;
 }
 
 void fq_recipe_bind(const fq_recipe *recipe, const fq_model *model, fq_bound *bound) {

@@ -70,13 +70,13 @@ void fq_recipe_bind(const fq_recipe *recipe, const fq_model *model, fq_bound *bo
 /* Initial weights of a run: fq_model_init, then the methods' own tensors. */
 void fq_recipe_init(const fq_recipe *recipe, const fq_model *model, uint64_t seed, float *w);
 /* Which clients hold which values, if a method gives them parts of the model (robustness.h) ->
- * *level [P], heap memory; NULL: every client holds all. */
-FQ_MUST_CHECK fq_status fq_recipe_levels(const fq_recipe *recipe, const fq_model *model,
-                                         uint8_t **level);
+ * *first_part [P], heap memory; NULL: every client holds all. */
+FQ_MUST_CHECK fq_status fq_recipe_parts(const fq_recipe *recipe, const fq_model *model,
+                                        uint8_t **first_part);
 bool                    fq_recipe_has_parts(const fq_recipe *recipe);
 size_t                  fq_recipe_part(const fq_recipe *recipe, uint64_t client); /* 0 without */
-/* x[i] = 0 for i < n where level[i] > part; level NULL: nothing. */
-void fq_part_keep(const uint8_t *level, size_t part, size_t n, float *x);
+/* x[i] = 0 for i < n where first_part[i] > part; first_part NULL: nothing. */
+void fq_part_keep(const uint8_t *first_part, size_t part, size_t n, float *x);
 /* Learning rate of a round: rate * rate_decay^round. */
 double fq_recipe_rate(const fq_recipe *recipe, uint32_t round);
 /* The widths that a client can run; NULL: all. */

@@ -57,14 +57,14 @@ static size_t part(const void *config, uint64_t client) {
     return rank(config, ratio_of(config, client));
 }
 
-static fq_status levels(const void *section, const fq_model *model, uint8_t *level) {
+static fq_status parts(const void *section, const fq_model *model, uint8_t *first_part) {
     const heterofl_config *config = section;
-    memset(level, FQ_NO_PART, fq_model_size(model));
+    memset(first_part, FQ_NO_PART, fq_model_size(model));
     /* From the widest to the narrowest, which overwrites. */
     for (size_t number = config->ratios.n; number-- > 0;)
         for (size_t i = 0; i < config->ratios.n; i++)
             if (rank(config, config->ratios.v[i]) == number) {
-                FQ_TRY(fq_model_narrow(model, config->ratios.v[i], (uint8_t)number, level));
+                FQ_TRY(fq_model_narrow(model, config->ratios.v[i], (uint8_t)number, first_part));
                 break;
             }
     return FQ_OK;
@@ -115,7 +115,7 @@ const fq_robustness fq_robustness_heterofl = {
     .check = check,
     .view_weights = view_weights,
     .pull_gradient = pull_gradient,
-    .levels = levels,
+    .parts = parts,
     .part = part,
     .masks_absent = masks_absent,
 };

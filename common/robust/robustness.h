@@ -74,10 +74,10 @@ struct fq_robustness {
     double (*penalty)(const fq_bound *bound, const float *w, float *g);
     /* ---- clients that hold only a part of the model, in an order: each part holds the ones
      * before. A method with parts goes with no other. ---- */
-    /* level [P] = number of the first part that holds each value, FQ_NO_PART if none does.
+    /* first_part [P] = number of the first part that holds each value, FQ_NO_PART if none does.
      * FQ_EINVAL: the model has no such parts; the text begins with the layer. NULL: every client
      * holds all. */
-    fq_status (*levels)(const void *config, const fq_model *model, uint8_t *level);
+    fq_status (*parts)(const void *config, const fq_model *model, uint8_t *first_part);
     /* The number of the part that a client holds; < FQ_MAX_PARTS. */
     size_t (*part)(const void *config, uint64_t client);
     /* The loss of a client takes the logits of classes that it has no example of as zero. NULL: no.

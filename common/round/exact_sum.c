@@ -29,11 +29,11 @@ void fq_exact_mean(const int64_t *sum, size_t n, uint64_t weight, int shift, flo
         mean[i] = (float)((double)sum[i] * unit);
 }
 
-void fq_exact_mean_of_levels(const int64_t *sum, const uint8_t *level, size_t n,
-                             const uint64_t weight[UINT8_MAX + 1], int shift, float *mean) {
+void fq_exact_mean_of_parts(const int64_t *sum, const uint8_t *first_part, size_t n,
+                            const uint64_t weight[UINT8_MAX + 1], int shift, float *mean) {
     double unit[UINT8_MAX + 1];
     for (size_t l = 0; l <= UINT8_MAX; l++)
         unit[l] = weight[l] == 0 ? 0.0 : ldexp(1.0, -shift) / (double)weight[l];
     for (size_t i = 0; i < n; i++)
-        mean[i] = (float)((double)sum[i] * unit[level[i]]);
+        mean[i] = (float)((double)sum[i] * unit[first_part[i]]);
 }

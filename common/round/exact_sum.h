@@ -24,9 +24,9 @@ void fq_exact_add(int64_t *sum, const float *x, size_t n, uint64_t weight, doubl
 /* mean[i] = sum[i] / (weight * 2^shift) */
 void fq_exact_mean(const int64_t *sum, size_t n, uint64_t weight, int shift, float *mean);
 
-/* The same where not everybody's terms are in every sum: weight[level[i]] in the place of weight,
- * and a mean of 0 where that is 0. */
-void fq_exact_mean_of_levels(const int64_t *sum, const uint8_t *level, size_t n,
-                             const uint64_t weight[UINT8_MAX + 1], int shift, float *mean);
+/* The same where not everybody's terms are in every sum: weight[first_part[i]] in the place of
+ * weight, and a mean of 0 where that is 0. */
+void fq_exact_mean_of_parts(const int64_t *sum, const uint8_t *first_part, size_t n,
+                            const uint64_t weight[UINT8_MAX + 1], int shift, float *mean);
 
 #endif

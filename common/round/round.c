@@ -107,14 +107,14 @@ fq_status fq_server_create(fq_server **out, const fq_model *model, const fq_reci
                                                                       server->download_blocks.n));
     fq_level_history_begin(&server->history, &recipe->adaptive);
     if (status == FQ_OK)
-        status = fq_recipe_levels(recipe, model, &server->level);
+        status = fq_recipe_parts(recipe, model, &server->first_part);
     if (status != FQ_OK) {
         fq_server_destroy(out);
         return status;
     }
     fq_recipe_init(recipe, model, seed, server->w);
     /* What no client holds is not part of the network. */
-    fq_part_keep(server->level, FQ_MAX_PARTS, size, server->w);
+    fq_part_keep(server->first_part, FQ_MAX_PARTS, size, server->w);
     return status;
 }
 
@@ -138,7 +138,7 @@ void fq_server_destroy(fq_server **slot) {
     free(server->kept);
     free(server->arenas);
     free(server->decoded);
-    free(server->level);
+    free(server->first_part);
     free(server->w);
     free(server->vectors);
     free(server->sent);
@@ -344,7 +344,7 @@ fq_status fq_round_accept(fq_server *server, size_t worker, const fq_update *upd
                                   server->settings->limits.max_value);
         /* A coarse code of zero need not be zero. */
         if (status == FQ_OK)
-            fq_part_keep(server->level, fq_recipe_part(server->recipe, update->client),
+            fq_part_keep(server->first_part, fq_recipe_part(server->recipe, update->client),
                          server->size, x + v * server->size);
     }
     pthread_mutex_lock(&server->mutex);
@@ -359,10 +359,11 @@ fq_status fq_round_accept(fq_server *server, size_t worker, const fq_update *upd
 typedef struct combine_job {
     fq_server *server;
     size_t     n;
-    uint64_t   weight[UINT8_MAX + 1]; /* of the clients that hold a value, by its level */
+    uint64_t   weight[UINT8_MAX + 1]; /* of the clients that hold a value, by the first such part */
 } combine_job;
 
-/* A value of level l is in the sums of the clients whose part is at least l. */
+/* A value that part l is the first to hold is in the sums of the clients whose part is at least l.
+ */
 static void weigh_levels(const fq_server *server, uint64_t weight[UINT8_MAX + 1]) {
     uint64_t sum = 0;
     for (size_t part = FQ_MAX_PARTS; part-- > 0;)
@@ -376,9 +377,9 @@ static fq_status combine_range(void *context, size_t task, size_t worker) {
     size_t                    begin = task * COMBINE_RANGE, end = begin + COMBINE_RANGE;
     if (end > server->size)
         end = server->size;
-    if (server->level != NULL)
-        fq_exact_mean_of_levels(server->sums[0] + begin, server->level + begin, end - begin,
-                                job->weight, server->shift, server->mean + begin);
+    if (server->first_part != NULL)
+        fq_exact_mean_of_parts(server->sums[0] + begin, server->first_part + begin, end - begin,
+                               job->weight, server->shift, server->mean + begin);
     else if (!settings->aggregator->keeps)
         fq_exact_mean(server->sums[0] + begin, end - begin, server->tally.weight, server->shift,
                       server->mean + begin);

@@ -26,10 +26,10 @@ struct fq_server {
     uint64_t                  seed;
     uint32_t                  round;
     size_t                    size, n_vectors; /* P; server vectors */
-    uint8_t                  *level;   /* [P] parts that clients hold (protocol/plan.h), or NULL */
-    float                    *w;       /* [P] */
-    float                    *vectors; /* [n_server * P] */
-    fq_level_history          history; /* if the upload's levels adapt */
+    uint8_t *first_part;      /* [P] first part that holds each value (protocol/plan.h), or NULL */
+    float   *w;               /* [P] */
+    float   *vectors;         /* [n_server * P] */
+    fq_level_history history; /* if the upload's levels adapt */
     /* the open round */
     fq_levels       levels;
     bool            open;

@@ -24,12 +24,12 @@ struct fq_worker {
     float           *g;           /* [n_trainable] */
     float           *velocity;    /* [n_trainable], NULL without momentum */
     float *views[FQ_MAX_METHODS]; /* [P] weights as each method shows them; NULL: as it got them */
-    uint8_t *level;               /* [P] parts that clients hold (protocol/plan.h), or NULL */
-    size_t   part;                /* of this turn's client */
-    bool    *present;             /* [n_classes] this client has examples of; NULL: as if of all */
-    float   *logits; /* [n_classes, lanes] with those of absent classes zero, or NULL */
-    float   *delta;  /* [P] */
-    float   *extra;  /* [P] second vector of the update, or NULL */
+    uint8_t *first_part; /* [P] first part that holds each value (protocol/plan.h), or NULL */
+    size_t   part;       /* of this turn's client */
+    bool    *present;    /* [n_classes] this client has examples of; NULL: as if of all */
+    float   *logits;     /* [n_classes, lanes] with those of absent classes zero, or NULL */
+    float   *delta;      /* [P] */
+    float   *extra;      /* [P] second vector of the update, or NULL */
     float   *sent[FQ_MAX_VECTORS]; /* [P] what the server will decode of each vector; NULL if the
                                       client keeps nothing */
     float   *state; /* [vectors * P] the client's new state until the turn has succeeded */
@@ -106,7 +106,7 @@ static fq_status prepare(fq_worker *worker, const fq_model *model, const fq_reci
     /* Weight decay acts on weights, biases and norms, not on learned steps. */
     worker->n_decay = fq_model_parameters(model);
     FQ_TRY(fq_blocks_of_model(model, recipe->upload.block, &worker->blocks));
-    FQ_TRY(fq_recipe_levels(recipe, model, &worker->level));
+    FQ_TRY(fq_recipe_parts(recipe, model, &worker->first_part));
     worker->arena = fq_arena_measure();
     return lay_out(worker);
 }
@@ -116,8 +116,8 @@ fq_status fq_worker_bytes(const fq_model *model, const fq_recipe *recipe, size_t
     fq_worker worker;
     fq_status status = prepare(&worker, model, recipe, max_examples);
     *bytes = worker.arena.peak + sizeof worker + worker.blocks.n * sizeof *worker.blocks.ends +
-             (worker.level == NULL ? 0 : fq_model_size(model));
-    free(worker.level);
+             (worker.first_part == NULL ? 0 : fq_model_size(model));
+    free(worker.first_part);
     fq_blocks_free(&worker.blocks);
     return status;
 }
@@ -144,7 +144,7 @@ fq_status fq_worker_create(fq_worker **out, const fq_model *model, const fq_reci
 void fq_worker_destroy(fq_worker **slot) {
     if (*slot == NULL)
         return;
-    free((*slot)->level);
+    free((*slot)->first_part);
     fq_blocks_free(&(*slot)->blocks);
     fq_arena_fini(&(*slot)->arena);
     free(*slot);
@@ -157,7 +157,7 @@ uint64_t fq_worker_passes(const fq_worker *worker) {
 
 /* x [n] without what this turn's client does not hold. */
 static void keep_part(const fq_worker *worker, size_t n, float *x) {
-    fq_part_keep(worker->level, worker->part, n, x);
+    fq_part_keep(worker->first_part, worker->part, n, x);
 }
 
 /* The sum of the losses of the batch in the workspace, and dlogits unless NULL. Absent classes have

@@ -106,7 +106,7 @@ static void test_view(void) {
             for (size_t j = tensor->offset; j < tensor->offset + tensor->count; j++) {
                 /* A method with parts scales whole layers. */
                 const bool may =
-                    tensor->kind == FQ_WEIGHT || (tensor->kind == FQ_BIAS && r.row->levels != NULL);
+                    tensor->kind == FQ_WEIGHT || (tensor->kind == FQ_BIAS && r.row->parts != NULL);
                 if (!isfinite(r.u[j]) || (!may && r.u[j] != r.w[j]))
                     CU_FAIL_FATAL("a value that is not finite, or not the method's to change");
                 changed += r.u[j] != r.w[j];
@@ -142,7 +142,7 @@ static void test_pull(void) {
             size_t kept = 0;
             for (size_t j = 0; j < r.trainable; j++) {
                 CU_ASSERT_TRUE(r.g[j] == 0.0f || r.g[j] == 1.0f ||
-                               (r.row->levels != NULL && r.g[j] > 1.0f));
+                               (r.row->parts != NULL && r.g[j] > 1.0f));
                 kept += r.g[j] >= 1.0f;
             }
             CU_ASSERT_TRUE(kept > r.trainable / 2);
@@ -203,15 +203,15 @@ static void test_turns(void) {
 static void test_parts(void) {
     for (size_t i = 0; fq_robustnesses[i] != NULL; i++) {
         const fq_robustness *row = fq_robustnesses[i];
-        CU_ASSERT_EQUAL(row->levels != NULL, row->part != NULL);
-        if (row->levels == NULL)
+        CU_ASSERT_EQUAL(row->parts != NULL, row->part != NULL);
+        if (row->parts == NULL)
             continue;
         rig r;
         begin(&r, row);
         uint8_t *level = malloc(r.size);
         size_t   held[FQ_MAX_PARTS] = {0}, parts = 0;
         memset(level, 0xa5, r.size);
-        FQ_ASSERT_OK(row->levels(r.config, r.model, level));
+        FQ_ASSERT_OK(row->parts(r.config, r.model, level));
         for (uint64_t client = 0; client < 1000; client++) {
             const size_t part = row->part(r.config, client);
             CU_ASSERT_TRUE_FATAL(part < FQ_MAX_PARTS);

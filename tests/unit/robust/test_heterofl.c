@@ -136,17 +136,17 @@ static void test_half_is_the_narrow_network(void) {
         const size_t         size = fq_model_size(whole);
         const fq_bound       bound = {.method = row, .config = config.bytes, .model = whole};
         const fq_step        step = {.model = whole, .client = 6};
-        uint8_t             *level = malloc(size);
+        uint8_t             *first_part = malloc(size);
         float               *w = malloc(size * sizeof *w), *u = malloc(size * sizeof *u);
         float               *v = malloc(size * sizeof *v), *g = malloc(size * sizeof *g);
-        FQ_ASSERT_OK(row->levels(config.bytes, whole, level));
+        FQ_ASSERT_OK(row->parts(config.bytes, whole, first_part));
         fq_model_init(whole, 4, w);
         for (size_t i = 0; i < size; i++) /* norms and biases too are of no special value */
             w[i] += 0.01f * (float)(i % 7);
         cut(whole, w, half, v);
         if (scaler)
             scale_hidden(half, 2.0f, v);
-        fq_part_keep(level, 0, size, w);
+        fq_part_keep(first_part, 0, size, w);
         row->view_weights(&bound, &step, w, u);
         run a = pass_of(whole, u), b = pass_of(half, v);
         for (size_t i = 0; i < 3 * LANES; i++)
@@ -161,14 +161,15 @@ static void test_half_is_the_narrow_network(void) {
             moving += g[i] != 0.0f;
         }
         for (size_t i = 0; i < size; i++) {
-            CU_ASSERT_TRUE(level[i] == 0 || (level[i] == FQ_NO_PART && a.grad[i] == 0.0f));
-            outside += level[i] != 0;
+            CU_ASSERT_TRUE(first_part[i] == 0 ||
+                           (first_part[i] == FQ_NO_PART && a.grad[i] == 0.0f));
+            outside += first_part[i] != 0;
         }
         CU_ASSERT_EQUAL(size - outside, fq_model_size(half));
         CU_ASSERT_TRUE(moving > fq_model_size(half) / 2);
         free_run(&a);
         free_run(&b);
-        free(level);
+        free(first_part);
         free(w);
         free(u);
         free(v);
@@ -182,7 +183,7 @@ static void test_half_is_the_narrow_network(void) {
 static void narrow_fails(const char *layer, int64_t groups, double ratio, const char *text) {
     fq_network network = {.input = {2, 4, 4}, .n_classes = 3};
     fq_model  *model;
-    uint8_t    level[4096];
+    uint8_t    first_part[4096];
     append(&network, "conv2d", 8)->kernel = 3;
     fq_layer_spec *spec = append(&network, layer, 0);
     spec->groups = groups;
@@ -193,7 +194,7 @@ static void narrow_fails(const char *layer, int64_t groups, double ratio, const 
     append(&network, "flatten", 0);
     append(&network, "dense", 3);
     FQ_ASSERT_OK(fq_model_create(&model, &network, NULL, 0));
-    FQ_ASSERT_FAILS(fq_model_narrow(model, ratio, 0, level), FQ_EINVAL, text);
+    FQ_ASSERT_FAILS(fq_model_narrow(model, ratio, 0, first_part), FQ_EINVAL, text);
     fq_model_destroy(&model);
 }
 
@@ -216,14 +217,14 @@ static void test_parts_by_size(void) {
     for (uint64_t k = 0; k < 8; k++)
         CU_ASSERT_EQUAL(row->part(config.bytes, k), expected[k]);
     fq_model *model = build(8);
-    uint8_t  *level = malloc(fq_model_size(model));
-    FQ_ASSERT_OK(row->levels(config.bytes, model, level));
+    uint8_t  *first_part = malloc(fq_model_size(model));
+    FQ_ASSERT_OK(row->parts(config.bytes, model, first_part));
     const fq_tensor *first = fq_model_tensor(model, 0); /* [8, 2, 3, 3] of the input's channels */
     for (size_t i = 0; i < first->count; i++) {
         const size_t channel = i / (2 * 3 * 3);
-        CU_ASSERT_EQUAL(level[first->offset + i], channel < 2 ? 0 : channel < 4 ? 1 : 2);
+        CU_ASSERT_EQUAL(first_part[first->offset + i], channel < 2 ? 0 : channel < 4 ? 1 : 2);
     }
-    free(level);
+    free(first_part);
     fq_model_destroy(&model);
 }
 
@@ -315,9 +316,9 @@ static void test_mean_over_holders(void) {
     create(&b, MIXED);
     const size_t size = fq_model_size(a.setup.model);
     float       *deltas[3], *before = malloc(size * sizeof *before);
-    uint8_t     *level;
+    uint8_t     *first_part;
     double       n[3];
-    FQ_ASSERT_OK(fq_recipe_levels(&a.experiment->recipe, a.setup.model, &level));
+    FQ_ASSERT_OK(fq_recipe_parts(&a.experiment->recipe, a.setup.model, &first_part));
     for (size_t k = 0; k < 3; k++) {
         deltas[k] = malloc(size * sizeof *deltas[k]);
         n[k] = (double)fq_partition_shard(a.setup.partition, k).n;
@@ -332,28 +333,28 @@ static void test_mean_over_holders(void) {
         /* clients 0, 1, 2 hold the parts 2, 1, 0 */
         double sum = 0.0, weight = 0.0;
         for (size_t k = 0; k < 3; k++) {
-            const bool holds = level[i] <= 2 - k;
+            const bool holds = first_part[i] <= 2 - k;
             CU_ASSERT_TRUE(holds || deltas[k][i] == 0.0f);
             sum += holds ? n[k] * (double)deltas[k][i] : 0.0;
             weight += holds ? n[k] : 0.0;
         }
         CU_ASSERT_DOUBLE_EQUAL((double)after[i], (double)before[i] + sum / weight, 1e-6);
-        if (level[i] == 2)
+        if (first_part[i] == 2)
             CU_ASSERT_DOUBLE_EQUAL((double)after[i], (double)(before[i] + deltas[0][i]), 1e-7);
-        count[level[i]]++;
-        moved[level[i]] += after[i] != before[i];
+        count[first_part[i]]++;
+        moved[first_part[i]] += after[i] != before[i];
     }
     for (size_t l = 0; l < 3; l++)
         CU_ASSERT_TRUE(count[l] > 0 && moved[l] > count[l] / 2);
     memcpy(before, after, size * sizeof *before);
     run_round(&a, narrow, 2, deltas);
     for (size_t i = 0; i < size; i++)
-        CU_ASSERT_TRUE(level[i] < 2 || after[i] == before[i]);
+        CU_ASSERT_TRUE(first_part[i] < 2 || after[i] == before[i]);
     CU_ASSERT_NOT_EQUAL(memcmp(before, after, size * sizeof *before), 0);
     for (size_t k = 0; k < 3; k++)
         free(deltas[k]);
     free(before);
-    free(level);
+    free(first_part);
     fq_tiny_destroy(&a);
     fq_tiny_destroy(&b);
 }
@@ -417,20 +418,20 @@ static void test_a_turn_is_the_narrow_networks(void) {
  * coding that has no zero: the whole network is the narrow one. */
 static void test_what_nobody_holds(void) {
     fq_tiny  tiny;
-    uint8_t *level;
+    uint8_t *first_part;
     create(&tiny,
            "train: {clients_per_round: 4, batch: 8, robustness: [heterofl], heterofl: "
            "{ratios: [0.5]}}\nupload: {quantizer: uniform, bits: 1, error_feedback: true}\n");
     const size_t size = fq_model_size(tiny.setup.model);
-    FQ_ASSERT_OK(fq_recipe_levels(&tiny.experiment->recipe, tiny.setup.model, &level));
+    FQ_ASSERT_OK(fq_recipe_parts(&tiny.experiment->recipe, tiny.setup.model, &first_part));
     fq_tiny_run(&tiny, 3, 2);
     size_t outside = 0;
     for (size_t i = 0; i < size; i++) {
-        CU_ASSERT_TRUE(level[i] == 0 || fq_server_weights(tiny.server)[i] == 0.0f);
-        outside += level[i] != 0;
+        CU_ASSERT_TRUE(first_part[i] == 0 || fq_server_weights(tiny.server)[i] == 0.0f);
+        outside += first_part[i] != 0;
     }
     CU_ASSERT_EQUAL(outside, 8 * 20 + 8 + 4 * 8); /* half of the 16 hidden units */
-    free(level);
+    free(first_part);
     fq_tiny_destroy(&tiny);
 }
 

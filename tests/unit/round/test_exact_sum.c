@@ -88,12 +88,12 @@ static void test_mean_of_levels(void) {
     fq_exact_add(sum, x, N, 7, 1.0, shift);
     fq_exact_mean(sum, N, 30, shift, plain);
     weight[0] = 30;
-    fq_exact_mean_of_levels(sum, level, N, weight, shift, mean);
+    fq_exact_mean_of_parts(sum, level, N, weight, shift, mean);
     CU_ASSERT_EQUAL(memcmp(plain, mean, sizeof mean), 0);
     weight[1] = 7;
     for (size_t i = 0; i < N; i++)
         level[i] = (uint8_t)(i % 3);
-    fq_exact_mean_of_levels(sum, level, N, weight, shift, mean);
+    fq_exact_mean_of_parts(sum, level, N, weight, shift, mean);
     for (size_t i = 0; i < N; i++) {
         if (i % 3 == 0)
             CU_ASSERT_EQUAL(mean[i], plain[i]);
