@@ -151,7 +151,7 @@ lost=$(sed -n 's/.*event=update_accepted \(round=[0-9]* client=[0-9]*\) peer=rec
 check "receipt: it was not heard" bash -c "! grep -q 'event=accepted $lost ' receipt-a.err"
 start_client receipt-a 0-14 --threads 1
 # The dates of coordinator and one client jump by hours, each second.
-if nm -D "$FEDQ_SERVER" 2>/dev/null | grep -q __asan_init; then
+if [ "$(nm -D "$FEDQ_SERVER" | grep -c __asan_init)" -gt 0 ]; then
     echo "the part with the jumping clock does not go with sanitizers"
 else
     make_server clock small.yaml gather_s=60 heartbeat_s=0.2
