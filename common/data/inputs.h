@@ -3,7 +3,7 @@
 #define FQ_DATA_INPUTS_H
 
 #include "base/bytes.h"
-#include "model/network.h"
+#include "data/dataset.h"
 
 /* Type of the values of a file that does not say it. */
 typedef enum fq_raw_type { FQ_RAW_U8, FQ_RAW_F32 } fq_raw_type;

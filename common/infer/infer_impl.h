@@ -61,6 +61,7 @@ typedef struct fq_op {
     unsigned             bits;
     int32_t              unit, least;
     size_t               row;
+    unsigned             groups_of_16; /* `groups` of int_kernels.h */
     int32_t             *offset; /* [out_c] what the zero point of the input adds to the sum */
     fq_ratio            *ratios; /* [out_c] */
     int64_t             *bias;   /* [out_c] in units of 2^-shift of the result's code */
@@ -71,17 +72,19 @@ typedef struct fq_op {
 } fq_op;
 
 struct fq_infer {
-    fq_allocator allocator;
-    size_t       bytes, packed_bytes, workspace;
-    size_t       n_ops;
-    fq_op       *ops;
-    fq_operand   input, output;
-    size_t       scratch;               /* place in the workspace */
-    size_t       row_block, padded_row; /* of the largest MATMUL */
+    fq_allocator          allocator;
+    const fq_int_kernels *kernels;
+    size_t                bytes, packed_bytes, workspace;
+    size_t                n_ops;
+    fq_op                *ops;
+    fq_operand            input, output;
+    size_t                scratch;    /* place in the workspace */
+    size_t                padded_row; /* of the largest MATMUL */
 };
 
-/* Rows of weights, and pixels, that a matrix product takes at a time. */
-enum { FQ_ROW_BLOCK = 16, FQ_PIXEL_BLOCK = 32 };
+/* Pixels that a matrix product takes at a time; of few, rows are not arranged but taken one by one.
+ */
+enum { FQ_PIXEL_BLOCK = 32, FQ_FEW_PIXELS = 4 };
 static inline size_t fq_padded_row(size_t row) {
     return (row + FQ_INT_STEP - 1) / FQ_INT_STEP * FQ_INT_STEP;
 }

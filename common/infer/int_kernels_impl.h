@@ -4,6 +4,13 @@
 
 #include "infer/int_kernels.h"
 
-extern const fq_int_kernels fq_int_kernels_plain;
+extern const fq_int_kernels fq_int_kernels_plain, fq_int_kernels_baseline;
+#if defined(__x86_64__)
+extern const fq_int_kernels fq_int_kernels_avx2, fq_int_kernels_vnni;
+#endif
+
+/* Codes one by one, whatever their place. */
+void fq_unpack_plain(const unsigned char *packed, const unsigned char *end, size_t first, size_t n,
+                     unsigned bits, int32_t unit, int32_t least, int8_t *out);
 
 #endif

@@ -1,19 +1,10 @@
-/* Plain C: the meaning of all other rows, and what processors without one run. */
+/* Plain C: the meaning of all other rows. */
 #include "infer/int_kernels_impl.h"
 
-static void multiply(size_t rows, size_t pixels, size_t k, const int8_t *w, const uint8_t *x,
-                     int32_t *sums) {
-    for (size_t p = 0; p < pixels; p++)
-        for (size_t r = 0; r < rows; r++) {
-            int32_t sum = 0;
-            for (size_t i = 0; i < k; i++)
-                sum += w[r * k + i] * x[p * k + i];
-            sums[p * rows + r] = sum;
-        }
-}
+#include <string.h>
 
-static void unpack(const unsigned char *packed, const unsigned char *end, size_t first, size_t n,
-                   unsigned bits, int32_t unit, int32_t least, int8_t *out) {
+void fq_unpack_plain(const unsigned char *packed, const unsigned char *end, size_t first, size_t n,
+                     unsigned bits, int32_t unit, int32_t least, int8_t *out) {
     (void)end;
     const unsigned mask = (1U << bits) - 1;
     for (size_t i = first; i < first + n; i++) {
@@ -25,4 +16,25 @@ static void unpack(const unsigned char *packed, const unsigned char *end, size_t
     }
 }
 
-const fq_int_kernels fq_int_kernels_plain = {"plain", multiply, unpack};
+static int32_t dot(size_t k, const int8_t *w, const uint8_t *x, unsigned groups) {
+    (void)groups;
+    int32_t sum = 0;
+    for (size_t i = 0; i < k; i++)
+        sum += w[i] * x[i];
+    return sum;
+}
+
+static void arrange(size_t k, const int8_t *w, unsigned groups, void *out) {
+    (void)groups;
+    memcpy(out, w, FQ_INT_ROWS * k);
+}
+
+static void multiply(size_t pixels, size_t k, const void *arranged, const uint8_t *x,
+                     unsigned groups, int32_t *sums) {
+    const int8_t *w = arranged;
+    for (size_t p = 0; p < pixels; p++)
+        for (size_t r = 0; r < FQ_INT_ROWS; r++)
+            sums[p * FQ_INT_ROWS + r] = dot(k, w + r * k, x + p * k, groups);
+}
+
+const fq_int_kernels fq_int_kernels_plain = {"plain", fq_unpack_plain, dot, arrange, multiply};

@@ -259,8 +259,8 @@ static fq_status sum_rows(lowering *l, const fq_op *op, size_t channels, int64_t
         return no_memory();
     const unsigned char *end = l->file->data.data + l->file->data.size;
     for (size_t c = 0; c < channels; c++) {
-        fq_int_kernels_get()->unpack(op->packed, end, c * op->row, op->row, op->bits, op->unit,
-                                     op->least, row);
+        l->infer->kernels->unpack(op->packed, end, c * op->row, op->row, op->bits, op->unit,
+                                  op->least, row);
         sums[c] = magnitudes[c] = 0;
         for (size_t i = 0; i < op->row; i++) {
             sums[c] += row[i];
@@ -364,6 +364,9 @@ static fq_status lower_matmul(lowering *l, size_t layer) {
         set_window(l, layer, 1, op);
     }
     op->row = op->in[0].shape.c / op->groups * op->kernel_h * op->kernel_w;
+    /* The largest magnitude of two products. */
+    int32_t pair = 2 * grid.top * (unit == 2 ? 1 : 1 << (codes->bits - 1));
+    op->groups_of_16 = (unsigned)(INT16_MAX / pair);
     size_t channels = (size_t)spec->out;
     l->infer->packed_bytes += (channels * op->row * op->bits + 7) / 8;
     op->offset = take(l->infer, channels, sizeof *op->offset);
@@ -552,8 +555,9 @@ static void place_buffers(lowering *l) {
     l->infer->output = operand_of(l, n);
     l->infer->output.place = l->buffers[l->buffer[n]].place;
     l->infer->scratch = end;
-    l->infer->workspace = end + (FQ_ROW_BLOCK + FQ_PIXEL_BLOCK + 1) * l->infer->padded_row +
-                          FQ_ROW_BLOCK * FQ_PIXEL_BLOCK * sizeof(int32_t);
+    /* Rows, twice that arranged, one row as it is unpacked, pixels, sums. */
+    l->infer->workspace = end + (3 * FQ_INT_ROWS + 1 + FQ_PIXEL_BLOCK) * l->infer->padded_row +
+                          FQ_INT_ROWS * FQ_PIXEL_BLOCK * sizeof(int32_t);
 }
 
 static fq_status lower_model(lowering *l) {
@@ -610,7 +614,8 @@ fq_status fq_infer_create(fq_infer **out, const fq_modelfile *file, const fq_all
         free(l);
         return no_memory();
     }
-    *infer = (fq_infer){.allocator = memory, .bytes = sizeof *infer};
+    *infer =
+        (fq_infer){.allocator = memory, .kernels = fq_int_kernels_get(), .bytes = sizeof *infer};
     *l = (lowering){.infer = infer,
                     .file = file,
                     .model = file->model,

@@ -112,24 +112,28 @@ static void gather(const fq_op *op, const uint8_t *x, size_t group, size_t first
     }
 }
 
-/* Rows of weights [C of the group, kernel_h, kernel_w] from their codes -> [kernel_h, kernel_w, C],
+/* A row of weights [C of the group, kernel_h, kernel_w] from its codes -> [kernel_h, kernel_w, C],
  * filled up with zeros. */
-static void unpack_rows(const fq_op *op, size_t first, size_t n, size_t padded, int8_t *spare,
-                        int8_t *rows) {
-    const fq_int_kernels *kernels = fq_int_kernels_get();
+static void unpack_row(const fq_infer *infer, const fq_op *op, size_t number, size_t padded,
+                       int8_t *spare, int8_t *row) {
     size_t depth = op->in[0].shape.c / op->groups, window = op->kernel_h * op->kernel_w;
     size_t count = op->out.shape.c * op->row;
+    bool   same = depth == 1 || window == 1;
     const unsigned char *end = op->packed + count / 8 * op->bits + (count % 8 * op->bits + 7) / 8;
-    for (size_t r = 0; r < n; r++, rows += padded) {
-        bool    same = depth == 1 || window == 1;
-        int8_t *to = same ? rows : spare;
-        kernels->unpack(op->packed, end, (first + r) * op->row, op->row, op->bits, op->unit,
-                        op->least, to);
-        for (size_t c = 0; !same && c < depth; c++)
-            for (size_t k = 0; k < window; k++)
-                rows[k * depth + c] = spare[c * window + k];
-        memset(rows + op->row, 0, padded - op->row);
-    }
+    infer->kernels->unpack(op->packed, end, number * op->row, op->row, op->bits, op->unit,
+                           op->least, same ? row : spare);
+    for (size_t c = 0; !same && c < depth; c++)
+        for (size_t k = 0; k < window; k++)
+            row[k * depth + c] = spare[c * window + k];
+    memset(row + op->row, 0, padded - op->row);
+}
+
+/* Rows first .. first + n, then zeros up to FQ_INT_ROWS. */
+static void unpack_rows(const fq_infer *infer, const fq_op *op, size_t first, size_t n,
+                        size_t padded, int8_t *spare, int8_t *rows) {
+    for (size_t r = 0; r < n; r++)
+        unpack_row(infer, op, first + r, padded, spare, rows + r * padded);
+    memset(rows + n * padded, 0, (FQ_INT_ROWS - n) * padded);
 }
 
 /* code = round(((sum + offset) factor + bias) 2^-shift) + zero */
@@ -142,34 +146,73 @@ static void rescale_block(const fq_op *op, const int32_t *sums, size_t first_row
         int64_t  start =
             (int64_t)op->offset[c] * ratio.factor + op->bias[c] + ((int64_t)1 << (ratio.shift - 1));
         for (size_t p = 0; p < pixels; p++) {
-            int64_t scaled = (int64_t)sums[p * rows + r] * ratio.factor + start;
+            int64_t scaled = (int64_t)sums[p * FQ_INT_ROWS + r] * ratio.factor + start;
             store(op, out, (first_pixel + p) * channels + c,
                   (scaled >> ratio.shift) + op->out.form.zero);
         }
     }
 }
 
-static void run_matmul(const fq_infer *infer, const fq_op *op, void *workspace) {
-    const fq_int_kernels *kernels = fq_int_kernels_get();
-    size_t                padded = fq_padded_row(op->row), per_group = op->out.shape.c / op->groups;
-    size_t                pixels = (size_t)op->out.shape.h * op->out.shape.w;
-    int8_t               *w = at(workspace, infer->scratch), *spare = w + FQ_ROW_BLOCK * padded;
-    uint8_t              *rows = (uint8_t *)spare + padded;
-    int32_t              *sums = (int32_t *)(void *)(rows + FQ_PIXEL_BLOCK * padded);
-    const uint8_t        *x = at(workspace, op->in[0].place);
-    void                 *out = at(workspace, op->out.place);
+/* The parts of the scratch, each 64-byte aligned. */
+typedef struct scratch {
+    int8_t  *rows, *spare;
+    void    *arranged;
+    uint8_t *pixels;
+    int32_t *sums;
+} scratch;
+
+static scratch parts_of(const fq_infer *infer, void *workspace) {
+    size_t  padded = infer->padded_row, begin = infer->scratch;
+    scratch s = {.rows = at(workspace, begin)};
+    s.arranged = at(workspace, begin + FQ_INT_ROWS * padded);
+    s.sums = at(workspace, begin + 3 * FQ_INT_ROWS * padded);
+    begin += 3 * FQ_INT_ROWS * padded + FQ_INT_ROWS * FQ_PIXEL_BLOCK * sizeof(int32_t);
+    s.pixels = at(workspace, begin);
+    s.spare = at(workspace, begin + FQ_PIXEL_BLOCK * padded);
+    return s;
+}
+
+/* Few pixels: each row meets them as soon as it is unpacked. */
+static void run_rows(const fq_infer *infer, const fq_op *op, void *workspace, const uint8_t *x) {
+    scratch s = parts_of(infer, workspace);
+    size_t  padded = fq_padded_row(op->row), per_group = op->out.shape.c / op->groups;
+    size_t  pixels = (size_t)op->out.shape.h * op->out.shape.w;
+    for (size_t c = 0; c < op->out.shape.c; c++) {
+        if (c % per_group == 0)
+            gather(op, x, c / per_group, 0, pixels, padded, s.pixels);
+        unpack_row(infer, op, c, padded, s.spare, s.rows);
+        for (size_t p = 0; p < pixels; p++)
+            s.sums[p * FQ_INT_ROWS] =
+                infer->kernels->dot(padded, s.rows, s.pixels + p * padded, op->groups_of_16);
+        rescale_block(op, s.sums, c, 1, 0, pixels, at(workspace, op->out.place));
+    }
+}
+
+static void run_blocks(const fq_infer *infer, const fq_op *op, void *workspace, const uint8_t *x) {
+    scratch s = parts_of(infer, workspace);
+    size_t  padded = fq_padded_row(op->row), per_group = op->out.shape.c / op->groups;
+    size_t  pixels = (size_t)op->out.shape.h * op->out.shape.w;
     for (size_t g = 0; g < op->groups; g++)
-        for (size_t done = 0; done < per_group; done += FQ_ROW_BLOCK) {
-            size_t left = per_group - done, n = left < FQ_ROW_BLOCK ? left : FQ_ROW_BLOCK;
+        for (size_t done = 0; done < per_group; done += FQ_INT_ROWS) {
+            size_t left = per_group - done, n = left < FQ_INT_ROWS ? left : FQ_INT_ROWS;
             size_t first = g * per_group + done;
-            unpack_rows(op, first, n, padded, spare, w);
+            unpack_rows(infer, op, first, n, padded, s.spare, s.rows);
+            infer->kernels->arrange(padded, s.rows, op->groups_of_16, s.arranged);
             for (size_t p = 0; p < pixels; p += FQ_PIXEL_BLOCK) {
                 size_t m = pixels - p < FQ_PIXEL_BLOCK ? pixels - p : FQ_PIXEL_BLOCK;
-                gather(op, x, g, p, m, padded, rows);
-                kernels->multiply(n, m, padded, w, rows, sums);
-                rescale_block(op, sums, first, n, p, m, out);
+                gather(op, x, g, p, m, padded, s.pixels);
+                infer->kernels->multiply(m, padded, s.arranged, s.pixels, op->groups_of_16, s.sums);
+                rescale_block(op, s.sums, first, n, p, m, at(workspace, op->out.place));
             }
         }
+}
+
+static void run_matmul(const fq_infer *infer, const fq_op *op, void *workspace) {
+    const uint8_t *x = at(workspace, op->in[0].place);
+    if ((size_t)op->out.shape.h * op->out.shape.w < FQ_FEW_PIXELS)
+        run_rows(infer, op, workspace, x);
+    else
+        run_blocks(infer, op, workspace, x);
 }
 
 /* ---- the others ---- */
