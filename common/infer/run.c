@@ -136,20 +136,33 @@ static void unpack_rows(const fq_infer *infer, const fq_op *op, size_t first, si
     memset(rows + n * padded, 0, (FQ_INT_ROWS - n) * padded);
 }
 
-/* code = round(((sum + offset) factor + bias) 2^-shift) + zero */
+/* code = round(((sum + offset) factor + bias) 2^-shift) + zero, clipped; the loops over rows are
+ * without branches, for the vectorizer. */
 static void rescale_block(const fq_op *op, const int32_t *sums, size_t first_row, size_t rows,
                           size_t first_pixel, size_t pixels, void *out) {
-    size_t channels = op->out.shape.c;
+    size_t  channels = op->out.shape.c, place = first_pixel * channels + first_row;
+    int64_t start[FQ_INT_ROWS] = {0}, factor[FQ_INT_ROWS] = {0};
+    int     shift[FQ_INT_ROWS] = {0};
+    int32_t codes[FQ_INT_ROWS], zero = op->out.form.zero, low = op->low, high = op->high;
     for (size_t r = 0; r < rows; r++) {
-        size_t   c = first_row + r;
-        fq_ratio ratio = op->ratios[c];
-        int64_t  start =
-            (int64_t)op->offset[c] * ratio.factor + op->bias[c] + ((int64_t)1 << (ratio.shift - 1));
-        for (size_t p = 0; p < pixels; p++) {
-            int64_t scaled = (int64_t)sums[p * FQ_INT_ROWS + r] * ratio.factor + start;
-            store(op, out, (first_pixel + p) * channels + c,
-                  (scaled >> ratio.shift) + op->out.form.zero);
-        }
+        fq_ratio ratio = op->ratios[first_row + r];
+        factor[r] = ratio.factor;
+        shift[r] = ratio.shift;
+        start[r] = op->offset[first_row + r] * factor[r] + op->bias[first_row + r] +
+                   ((int64_t)1 << (shift[r] - 1));
+    }
+    for (size_t p = 0; p < pixels; p++, place += channels) {
+        const int32_t *sum = sums + p * FQ_INT_ROWS;
+        for (size_t r = 0; r < rows; r++)
+            codes[r] = fq_clip(((sum[r] * factor[r] + start[r]) >> shift[r]) + zero, low, high);
+        if (op->out.form.holding == FQ_NARROW)
+            for (size_t r = 0; r < rows; r++)
+                ((uint8_t *)out)[place + r] = (uint8_t)codes[r];
+        else if (op->out.form.holding == FQ_WIDE)
+            for (size_t r = 0; r < rows; r++)
+                ((int16_t *)out)[place + r] = (int16_t)codes[r];
+        else
+            memcpy((int32_t *)out + place, codes, rows * sizeof *codes);
     }
 }
 
@@ -249,21 +262,34 @@ static part window_part(const fq_op *op, size_t pixel) {
                   x > op->pad ? x - op->pad : 0, right < in_w ? right : in_w};
 }
 
+static void larger_narrow(size_t n, const uint8_t *restrict x, uint8_t *restrict y) {
+    for (size_t i = 0; i < n; i++)
+        y[i] = x[i] > y[i] ? x[i] : y[i];
+}
+
+static void larger_wide(size_t n, const int16_t *restrict x, int16_t *restrict y) {
+    for (size_t i = 0; i < n; i++)
+        y[i] = x[i] > y[i] ? x[i] : y[i];
+}
+
+/* Codes keep their grid, and none is outside it: nothing to clip. */
 static void run_max_pool(const fq_op *op, void *workspace) {
-    const void *x = at(workspace, op->in[0].place);
-    void       *out = at(workspace, op->out.place);
-    size_t      channels = op->out.shape.c, in_w = op->in[0].shape.w;
+    bool   narrow = op->out.form.holding == FQ_NARROW;
+    size_t channels = op->out.shape.c, in_w = op->in[0].shape.w, size = narrow ? 1 : 2;
+    const unsigned char *x = at(workspace, op->in[0].place);
+    unsigned char       *y = at(workspace, op->out.place);
     for (size_t p = 0; p < (size_t)op->out.shape.h * op->out.shape.w; p++) {
-        part w = window_part(op, p);
-        for (size_t c = 0; c < channels; c++) {
-            int32_t best = -FQ_WIDE_TOP;
-            for (size_t i = w.top; i < w.bottom; i++)
-                for (size_t j = w.left; j < w.right; j++) {
-                    int32_t code = load(&op->in[0], x, (i * in_w + j) * channels + c);
-                    best = code > best ? code : best;
-                }
-            store(op, out, p * channels + c, best);
-        }
+        part  w = window_part(op, p);
+        void *best = y + p * channels * size;
+        memcpy(best, x + (w.top * in_w + w.left) * channels * size, channels * size);
+        for (size_t i = w.top; i < w.bottom; i++)
+            for (size_t j = w.left; j < w.right; j++) {
+                const void *pixel = x + (i * in_w + j) * channels * size;
+                if (narrow)
+                    larger_narrow(channels, pixel, best);
+                else
+                    larger_wide(channels, pixel, best);
+            }
     }
 }
 
