@@ -10,12 +10,13 @@
 
 #include "model/modelfile.h"
 
-/* Memory that lives as long as the model; NULL functions: malloc and free. */
+/* Memory that lives as long as the model. */
 typedef struct fq_allocator {
     void *context;
     void *(*allocate)(void *context, size_t size); /* NULL: no memory */
     void (*release)(void *context, void *memory);
 } fq_allocator;
+extern const fq_allocator fq_allocator_malloc;
 
 /* Read-only after create; shared by all threads. */
 typedef struct fq_infer fq_infer;

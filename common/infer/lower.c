@@ -600,14 +600,14 @@ static void release(void *context, void *memory) {
     free(memory);
 }
 
+const fq_allocator fq_allocator_malloc = {NULL, allocate, release};
+
 fq_status fq_infer_create(fq_infer **out, const fq_modelfile *file, const fq_allocator *allocator) {
     *out = NULL;
     FQ_TRY(check_file(file));
-    fq_allocator memory = {NULL, allocate, release};
-    if (allocator != NULL && allocator->allocate != NULL)
-        memory = *allocator;
-    fq_infer *infer = memory.allocate(memory.context, sizeof *infer);
-    lowering *l = calloc(1, sizeof *l);
+    fq_allocator memory = allocator != NULL ? *allocator : fq_allocator_malloc;
+    fq_infer    *infer = memory.allocate(memory.context, sizeof *infer);
+    lowering    *l = calloc(1, sizeof *l);
     if (infer == NULL || l == NULL) {
         if (infer != NULL)
             memory.release(memory.context, infer);

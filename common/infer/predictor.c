@@ -28,16 +28,6 @@ struct fq_session {
     fq_workspace       *ws;
 };
 
-static void *allocate(void *context, size_t size) {
-    (void)context;
-    return malloc(size);
-}
-
-static void release(void *context, void *memory) {
-    (void)context;
-    free(memory);
-}
-
 static fq_status no_memory(void) {
     return fq_fail(FQ_ENOMEM, "no memory for a model");
 }
@@ -59,10 +49,8 @@ static fq_status fill(fq_predictor *p) {
 
 static fq_status open_bytes(fq_predictor **out, fq_cbytes bytes, bool mapped,
                             const fq_allocator *allocator) {
-    fq_allocator memory = {NULL, allocate, release};
+    fq_allocator memory = allocator != NULL ? *allocator : fq_allocator_malloc;
     *out = NULL;
-    if (allocator != NULL && allocator->allocate != NULL)
-        memory = *allocator;
     fq_predictor *p = memory.allocate(memory.context, sizeof *p);
     if (p == NULL)
         return no_memory();
