@@ -19,10 +19,14 @@ if(FQ_COVERAGE)
   target_link_options(fq_options INTERFACE --coverage)
 endif()
 
+set(FQ_FOR_LIBFEDQ ON)
+if(FQ_SANITIZE OR FQ_COVERAGE OR FQ_FUZZ)
+  set(FQ_FOR_LIBFEDQ OFF)
+endif()
 # fq_for_libfedq(target folder): the folders that libfedq is made of are compiled for a shared library, each
 # function by itself, so that only what is called gets in.
 function(fq_for_libfedq target folder)
-  if(folder MATCHES "^(base|math|model|quant|infer)$")
+  if(FQ_FOR_LIBFEDQ AND folder MATCHES "^(base|math|model|quant|infer)$")
     set_target_properties(${target} PROPERTIES POSITION_INDEPENDENT_CODE ON)
     target_compile_options(${target} PRIVATE -ffunction-sections -fdata-sections)
   endif()

@@ -68,8 +68,8 @@ static void arrange(size_t k, const int8_t *w, unsigned groups, void *out) {
     int16_t *to = out;
     for (size_t i = 0; i < k; i += 2)
         for (size_t r = 0; r < FQ_INT_ROWS; r++, to += 2) {
-            to[0] = w[r * k + i];
-            to[1] = w[r * k + i + 1];
+            to[0] = (int16_t)(w[r * k + i] + 0);
+            to[1] = (int16_t)(w[r * k + i + 1] + 0);
         }
 }
 

@@ -36,7 +36,7 @@ static int32_t dot(size_t k, const int8_t *w, const uint8_t *x, unsigned groups)
     (void)groups;
     int32_t sum = 0;
     for (size_t i = 0; i < k; i++)
-        sum += (int16_t)w[i] * (int16_t)x[i];
+        sum += w[i] * x[i];
     return sum;
 }
 
@@ -46,7 +46,7 @@ static void arrange(size_t k, const int8_t *w, unsigned groups, void *out) {
     int16_t *to = out;
     for (size_t i = 0; i < k; i++)
         for (size_t r = 0; r < FQ_INT_ROWS; r++)
-            to[i * FQ_INT_ROWS + r] = w[r * k + i];
+            to[i * FQ_INT_ROWS + r] = (int16_t)(w[r * k + i] + 0);
 }
 
 static void multiply(size_t pixels, size_t k, const void *arranged, const uint8_t *x,

@@ -53,7 +53,7 @@ static double window_product(const fq_op *op, const double *w, const double *x, 
 }
 
 static fq_status simulate_matmul(const fq_op *op, const double *x, double *y) {
-    double *w = malloc(op->row * sizeof *w);
+    double *w = calloc(op->row, sizeof *w);
     if (w == NULL)
         return fq_fail(FQ_ENOMEM, "no memory for a row of %zu weights", op->row);
     size_t h = op->out.shape.h, width = op->out.shape.w;
@@ -74,7 +74,7 @@ static fq_status simulate_matmul(const fq_op *op, const double *x, double *y) {
 /* Largest, or sum, of a window in one channel. */
 static double window_fold(const fq_op *op, const double *x, size_t row, size_t column,
                           bool largest) {
-    double found = largest ? -INFINITY : 0;
+    double found = largest ? -HUGE_VAL : 0;
     for (size_t i = 0; i < op->kernel_h; i++)
         for (size_t j = 0; j < op->kernel_w; j++) {
             size_t y = row * op->stride + i - op->pad, z = column * op->stride + j - op->pad;
@@ -114,12 +114,16 @@ static void simulate_shortcut(const fq_op *op, const double *x, double *y) {
 /* 1 / sqrt(v) = root 2^-48 2^twice: v is halved or doubled in pairs to lie in [2^48, 2^50), cut to
  * a whole number, and both root and quotient are cut. v may have 64 bits, hence its type. */
 static double inverse_root(uint64_t v, int *twice) {
-    double scaled;
+    double scaled = (double)v;
     int    half = 0;
-    for (scaled = (double)v; scaled >= 0x1p50; scaled = (double)(v >> 2 * half))
+    while (scaled >= 0x1p50) {
         half++;
-    for (; scaled < 0x1p48; scaled *= 4)
+        scaled = (double)(v >> 2 * half);
+    }
+    while (scaled < 0x1p48) {
         half--;
+        scaled *= 4;
+    }
     *twice = -half;
     return floor(0x1p48 / floor(sqrt(scaled)));
 }
@@ -184,7 +188,7 @@ static const double *find(const fq_infer *infer, double *const *results, size_t 
 
 fq_status fq_infer_simulate(const fq_infer *infer, const float *x, int32_t *logits) {
     size_t    features = fq_infer_features(infer);
-    double   *input = malloc(features * sizeof *input);
+    double   *input = calloc(features, sizeof *input);
     double  **results = calloc(infer->n_ops + 1, sizeof *results);
     fq_status status = FQ_OK;
     if (input == NULL || results == NULL)
@@ -193,7 +197,7 @@ fq_status fq_infer_simulate(const fq_infer *infer, const float *x, int32_t *logi
         input[i] = fq_form_code(&infer->input.form, x[i]) - infer->input.form.zero;
     for (size_t i = 0; status == FQ_OK && i < infer->n_ops; i++) {
         const fq_op *op = &infer->ops[i];
-        results[i] = malloc(fq_shape_count(op->out.shape) * sizeof **results);
+        results[i] = calloc(fq_shape_count(op->out.shape), sizeof **results);
         if (results[i] == NULL)
             status = fq_fail(FQ_ENOMEM, "no memory for a simulation");
         else
