@@ -156,6 +156,7 @@ fq_status fq_home_read(const char *home, fq_client_config *config, fq_data_setti
     *has_data = section != NULL;
     FQ_GO(status, fq_section_load(document, section, "data", fq_data_keys, NULL, data));
     FQ_GO(status, fq_data_settings_check(data));
+    data->use = FQ_USE_TRAIN;
     if (check_server(config->server) != FQ_OK ||
         fq_public_key_parse(config->server_key, server_key) != FQ_OK) {
         fq_add_context("%s", path);

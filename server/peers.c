@@ -217,8 +217,11 @@ static fq_reason judge_hello(const service *s, const peer *p, const fq_hello *he
         return FQ_REASON_VERSION;
     }
     if (hello->simulation && !s->simulated) {
-        snprintf(text, capacity,
-                 "standing for simulated clients is not allowed here (simulated: in server.yaml)");
+        snprintf(text, capacity, "%s",
+                 s->options->setup->partition == NULL
+                     ? "the coordinator has no training examples, so there are no simulated clients"
+                     : "standing for simulated clients is not allowed here (simulated: in "
+                       "server.yaml)");
         return FQ_REASON_NOT_YOURS;
     }
     uint64_t own = (uint64_t)(p - s->peers);

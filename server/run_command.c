@@ -103,6 +103,7 @@ static fq_status open_host(host *h) {
     fq_path_join(h->folder, "server.key", path);
     FQ_TRY(fq_keypair_load(&h->keys, path));
     FQ_TRY(open_logs(h));
+    h->experiment->data.use = FQ_USE_TEST;
     FQ_TRY(fq_setup_create(h->experiment, &h->setup));
     complete(h);
     fq_gemm_start();

@@ -247,8 +247,9 @@ static fq_status remember_receipts(service *s) {
 static fq_status prepare(service *s) {
     const fq_service_options *options = s->options;
     size_t                    seats = s->experiment->server.cohort;
-    s->simulated = s->config->simulated == FQ_SIMULATED_YES ||
+    bool                      allowed = s->config->simulated == FQ_SIMULATED_YES ||
                    (s->config->simulated == FQ_SIMULATED_AUTO && is_loopback(s->config->listen));
+    s->simulated = allowed && options->setup->partition != NULL; /* there is a split to stand for */
     s->n_clients = s->experiment->server.clients;
     s->server = fq_run_server(options->run);
     s->owner = malloc(s->n_clients * sizeof *s->owner);
