@@ -2,6 +2,7 @@
 #include "base/file.h"
 #include "wire/seal.h"
 #include "wire/socket.h"
+#include "wire/zap.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -258,39 +259,49 @@ static const char *plain_address(const char *address) {
     return is ? address + length : address;
 }
 
-/* One question of the ZeroMQ Authentication Protocol (RFC 27): version, request, domain, address,
- * identity, mechanism, key. */
+bool fq_zap_read(const fq_cbytes *frames, size_t n, fq_public_key *key,
+                 char address[FQ_ADDRESS_BYTES]) {
+    enum { VERSION, REQUEST, DOMAIN_NAME, ADDRESS, IDENTITY, MECHANISM, KEY };
+    if (n != FQ_ZAP_FRAMES || frames[KEY].size != FQ_KEY_BYTES || frames[MECHANISM].size != 5 ||
+        memcmp(frames[MECHANISM].data, "CURVE", 5) != 0)
+        return false;
+    fq_cbytes from = frames[ADDRESS];
+    size_t    size = from.size < FQ_ADDRESS_BYTES ? from.size : FQ_ADDRESS_BYTES - 1;
+    char      text[FQ_ADDRESS_BYTES] = "";
+    if (size > 0)
+        memcpy(text, from.data, size);
+    for (size_t i = 0; i < size; i++) /* it goes into the log */
+        if (text[i] <= ' ' || text[i] > '~')
+            text[i] = '?';
+    snprintf(address, FQ_ADDRESS_BYTES, "%s", plain_address(text));
+    memcpy(key->bytes, frames[KEY].data, FQ_KEY_BYTES);
+    return true;
+}
+
 static void answer_zap(fq_listener *listener) {
-    enum { VERSION, REQUEST, DOMAIN_NAME, ADDRESS, IDENTITY, MECHANISM, KEY, FRAMES };
-    zmq_msg_t frames[FRAMES];
+    enum { REQUEST = 1 };
+    zmq_msg_t frames[FQ_ZAP_FRAMES];
     size_t    n;
-    for (size_t i = 0; i < FRAMES; i++)
+    for (size_t i = 0; i < FQ_ZAP_FRAMES; i++)
         zmq_msg_init(&frames[i]);
-    if (receive_frames(listener->zap, frames, FRAMES, &n) == FQ_OK) {
-        fq_cbytes     mechanism = n > MECHANISM ? bytes_of(&frames[MECHANISM]) : (fq_cbytes){0};
-        fq_cbytes     key = n == FRAMES ? bytes_of(&frames[KEY]) : (fq_cbytes){0};
-        fq_public_key public_key;
+    if (receive_frames(listener->zap, frames, FQ_ZAP_FRAMES, &n) == FQ_OK) {
+        fq_cbytes     bytes[FQ_ZAP_FRAMES] = {{0}};
+        fq_public_key key;
         char          user[FQ_KEY_TEXT] = "", address[FQ_ADDRESS_BYTES];
-        bool          admitted = false;
-        if (n == FRAMES && key.size == FQ_KEY_BYTES && mechanism.size == 5 &&
-            memcmp(mechanism.data, "CURVE", 5) == 0) {
-            memcpy(public_key.bytes, key.data, FQ_KEY_BYTES);
-            fq_cbytes from = bytes_of(&frames[ADDRESS]);
-            snprintf(address, sizeof address, "%.*s", (int)from.size, (const char *)from.data);
-            admitted =
-                listener->admit(listener->admit_context, &public_key, plain_address(address));
-            fq_public_key_text(&public_key, user);
-        }
-        const char *code = admitted ? "200" : "400";
-        fq_cbytes   request = n > REQUEST ? bytes_of(&frames[REQUEST]) : (fq_cbytes){0};
+        for (size_t i = 0; i < n && i < FQ_ZAP_FRAMES; i++)
+            bytes[i] = bytes_of(&frames[i]);
+        bool admitted = fq_zap_read(bytes, n, &key, address) &&
+                        listener->admit(listener->admit_context, &key, address);
+        if (admitted)
+            fq_public_key_text(&key, user);
         zmq_send(listener->zap, "1.0", 3, ZMQ_SNDMORE);
-        zmq_send(listener->zap, request.data, request.size, ZMQ_SNDMORE);
-        zmq_send(listener->zap, code, 3, ZMQ_SNDMORE);
+        zmq_send(listener->zap, bytes[REQUEST].data, bytes[REQUEST].size, ZMQ_SNDMORE);
+        zmq_send(listener->zap, admitted ? "200" : "400", 3, ZMQ_SNDMORE);
         zmq_send(listener->zap, admitted ? "OK" : "no", 2, ZMQ_SNDMORE);
         zmq_send(listener->zap, user, admitted ? strlen(user) : 0, ZMQ_SNDMORE);
         zmq_send(listener->zap, "", 0, 0);
     }
-    for (size_t i = 0; i < FRAMES; i++)
+    for (size_t i = 0; i < FQ_ZAP_FRAMES; i++)
         zmq_msg_close(&frames[i]);
 }
 
