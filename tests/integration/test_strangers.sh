@@ -15,6 +15,7 @@ of_peer() {
     sqlite3 :memory: "select json_extract(value, '\$.$3') from json_each(readfile('$1/status.json'), '\$.peers')
         where json_extract(value, '\$.name') = '$2'"
 }
+resident() { echo $(($(awk '{print $2}' "/proc/$1/statm") * $(getconf PAGESIZE) / 1048576)); } # MiB of a process
 told() { tail -n 1 "$1.out" | sed -n "s/.*$2 \([0-9]*\).*/\1/p"; } # what a stranger counts
 
 settings_small 150 >plain.yaml
@@ -102,7 +103,7 @@ before=$(of odd round)
 knock bulky bulky bulky
 most=0
 for _ in {1..60}; do
-    rss=$(($(awk '{print $2}' "/proc/$server/statm") * $(getconf PAGESIZE) / 1048576))
+    rss=$(resident "$server")
     [ "$rss" -le "$most" ] || most=$rss
     sleep 0.1
 done
@@ -112,4 +113,25 @@ goes_on() { [ "$(of odd round)" -gt "$before" ]; }
 check "and the rounds go on" wait_for 10 goes_on
 kill "$server"
 ended "the coordinator of the odd" "$server" 20 1
+stop_all
+
+# ---- those who ask for the model as fast as they may, and read nothing of it
+settings_small 6 | sed -e 's/features: 20/features: 2000/' -e 's/clients_per_round: 6/clients_per_round: 30/' >large.yaml
+make_server deaf large.yaml gather_s=60
+for ((i = 0; i < 8; i++)); do make_client "deaf-$i" deaf; done
+make_client deaf-friend deaf
+start_server deaf
+server=$pid
+start_client deaf-friend 8-29
+for ((i = 0; i < 8; i++)); do knock "deaf-$i" deaf "deaf-$i" "$i"; done
+check "the round is open" wait_for 30 grep -q event=round_opened deaf.err
+sleep 2
+before=$(resident "$server")
+sleep 6
+after=$(resident "$server")
+check "they have asked for much more than there is room for" [ "$(told deaf-0 sent)" -gt 1000 ]
+check "the coordinator's memory does not grow: $before MiB, then $after MiB" [ "$after" -lt $((before + 40)) ]
+check "the others are served" wait_for 20 bash -c "[ \$(grep -c event=accepted deaf-friend.err) -eq 22 ]"
+kill "$server"
+ended "the coordinator of the deaf" "$server" 20 1
 finish
