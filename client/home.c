@@ -118,7 +118,8 @@ fq_status fq_home_make(const char *home, const char *server, const char *server_
     fq_public_key pinned;
     fq_keypair   *keys = NULL;
     FQ_TRY(check_server(server));
-    if (fq_public_key_parse(server_key, &pinned) != FQ_OK) {
+    if (fq_public_key_parse(server_key, &pinned) != FQ_OK ||
+        fq_public_key_check(&pinned) != FQ_OK) {
         fq_add_context("--server-key");
         return FQ_EINVAL;
     }

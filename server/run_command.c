@@ -105,6 +105,9 @@ static fq_status open_host(host *h) {
     fq_path_join(h->folder, "server.key", path);
     FQ_TRY(fq_keypair_load(&h->keys, path));
     FQ_TRY(open_logs(h));
+    if (!fq_keypair_is_locked(h->keys))
+        fq_log_write(&h->log, FQ_LOG_WARN, "key_not_locked",
+                     "text=\"the secret key may be written to swap space; raise ulimit -l\"");
     h->experiment->data.use = FQ_USE_TEST;
     FQ_TRY(fq_setup_create(h->experiment, &h->setup));
     complete(h);

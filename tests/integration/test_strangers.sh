@@ -29,6 +29,7 @@ make_client rogue door
 start_server door
 server=$pid
 check "the coordinator listens" wait_for 10 grep -q event=listening door.err
+check "its key is in locked memory" [ "$(awk '/^VmLck/ {print $2}' "/proc/$server/status")" -ge 4 ]
 for how in "${strangers[@]}"; do knock "$how" "$how"; done
 check "those with a key are turned away" wait_for 20 bash -c "grep -q 'event=not_admitted.*why=unknown' door/audit.log"
 sleep 2
