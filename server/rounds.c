@@ -47,10 +47,12 @@ static bool is_available(const service *s, uint64_t k) {
     return owner != NOBODY && peer_is_here(&s->peers[owner]) && s->peers[owner].able;
 }
 
-/* Is a missing client worth waiting for? Not if it was missing already when a gathering ended, or
- * if its peer was revoked. */
+/* Is a missing client worth waiting for? Not if it was missing already when a gathering ended, if
+ * its peer was revoked, or if it is here and has not the memory. */
 static bool is_expected(const service *s, uint64_t k) {
-    return !s->given_up[k];
+    uint32_t owner = s->owner[k];
+    bool     unable = owner != NOBODY && peer_is_here(&s->peers[owner]) && !s->peers[owner].able;
+    return !s->given_up[k] && !unable;
 }
 
 static size_t cohort_size(const service *s) {

@@ -2,6 +2,8 @@
 # Devices with examples of their own, a coordinator that has a test part only, and what each device can: IDX, CIFAR,
 # LEAF and npy files, bit-widths, the model at a width of its own, memory, threads, priority; and the size of rounds.
 . "$(dirname "$0")/fed_lib.sh"
+# FEDQ_SUPPORT: folder of hostile_client.
+: "${FEDQ_SUPPORT:?folder of the tests support programs}"
 command -v python3 >/dev/null || skip "no python3"
 
 python3 - <<'PY'
@@ -163,6 +165,21 @@ ended "coordinator that asks for more" "$server" 60
 check "nine are asked" [ "$(query few/run.db 'select min(n_asked) || max(n_asked) from round')" = 99 ]
 check "six are enough" [ "$(query few/run.db 'select min(n_accepted) from round')" -eq 6 ]
 check "who came too late is told so" bash -c "! grep -q 'event=refused.*reason=[^l]' few-a.err"
+
+# One of the thirty that are drawn is here and has not the memory: it is not asked, and nobody waits for it.
+sed -e 's/clients_per_round: 6/clients_per_round: 30/' rounds.yaml >everybody.yaml
+make_server able everybody.yaml gather_s=600
+for name in able-a small; do make_client $name able; done
+start_server able
+server=$pid
+start small "$FEDQ_SUPPORT/hostile_client" small 29 small
+small=$pid
+check "who has little memory may join" wait_for 20 grep -q "event=client_joined client=small .*able=0" able.err
+start_client able-a 0-28
+ended "coordinator of who can" "$server" 60
+ended "the small client" "$small" 20
+check "who has not the memory is not asked" \
+    [ "$(query able/run.db 'select min(n_asked) || max(n_asked) || min(n_accepted) from round')" = 292929 ]
 
 make_server quorum rounds.yaml gather_s=0.3 deadline_s=1 quorum=0.7
 make_client quorum-a quorum

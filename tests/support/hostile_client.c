@@ -43,12 +43,13 @@ typedef enum offence {
     NEWER, /* honest, an update of zeros each round; one minor version newer: fields that we do not
               know in every message */
     MAJOR, /* of the next major version */
+    SMALL, /* has a kilobyte of memory, it says */
     N_OFFENCES,
 } offence;
-static const char *const offence_names[] = {"none",      "once",   "nan",      "infinity", "huge",
-                                            "shape",     "digest", "examples", "other",    "replay",
-                                            "truncated", "beyond", "unasked",  "foreign",  "order",
-                                            "insist",    "flood",  "knock",    "newer",    "major"};
+static const char *const offence_names[] = {
+    "none",     "once",   "nan",    "infinity",  "huge",   "shape",   "digest",
+    "examples", "other",  "replay", "truncated", "beyond", "unasked", "foreign",
+    "order",    "insist", "flood",  "knock",     "newer",  "major",   "small"};
 
 typedef struct hostile {
     const char      *home;
@@ -90,6 +91,7 @@ static void say_hello(hostile *h) {
                         .of.hello = {.major = FQ_WIRE_MAJOR + (h->offence == MAJOR),
                                      .minor = FQ_WIRE_MINOR + (h->offence == NEWER),
                                      .software = "hostile",
+                                     .memory_bytes = h->offence == SMALL ? 1024 : 0,
                                      .simulation = true,
                                      .n_hosted = 1,
                                      .hosted = &hosted}};
