@@ -69,8 +69,13 @@ typedef struct fq_eval_worker {
 } fq_eval_worker;
 
 size_t fq_calibration_batches(size_t examples); /* of FQ_CALIBRATION_BATCH */
+/* Scratch of the ranges' search, [batches, n, n_sites], for the `n` widths in activations[].bits.
+ * NULL of an arena that measures or is full. */
+fq_range_search *fq_calibration_searches(const fq_model *model, fq_layer_policy policy,
+                                         const fq_activations *activations, size_t n,
+                                         size_t batches, fq_arena *arena);
 /* Find the grids of the `n` widths from float passes of w over the first so many examples of the
- * calibration set. searches [batches, n, n_sites] is scratch. */
+ * calibration set. */
 FQ_MUST_CHECK fq_status fq_activations_calibrate(fq_activations *activations, size_t n,
                                                  const fq_calibration *calibration, size_t examples,
                                                  const fq_model *model, const float *w,

@@ -256,8 +256,9 @@ static fq_status place(fq_evaluator *e, fq_arena *arena) {
         activations->site_bits = FQ_ARENA_NEW(arena, int, e->n_sites);
         activations->grids = FQ_ARENA_NEW(arena, fq_grid, e->n_sites);
     }
-    e->searches = FQ_ARENA_NEW(arena, fq_range_search,
-                               e->calibration_batches * e->n_activations * e->n_sites);
+    e->searches =
+        fq_calibration_searches(e->model, (fq_layer_policy)e->settings.layers, e->activations,
+                                e->n_activations, e->calibration_batches, arena);
     e->moments = FQ_ARENA_NEW(arena, float, e->moments_batches * e->n_copies * e->n_statistics);
     e->losses = FQ_ARENA_NEW(arena, double, test_batches(e) * e->n_figures);
     e->corrects = FQ_ARENA_NEW(arena, size_t, test_batches(e) * e->n_figures);
