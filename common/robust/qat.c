@@ -27,4 +27,6 @@ const fq_robustness fq_robustness_qat = {
     .config_size = sizeof(fq_view_settings),
     .check = check,
     FQ_VIEW_HOOKS,
+    .begin_step = fq_view_begin_step,
+    .after_step = fq_view_after_step,
 };

@@ -286,6 +286,12 @@ void fq_view_begin_step(const fq_bound *bound, const fq_step *step) {
     }
 }
 
+void fq_view_begin_float(const fq_bound *bound) {
+    fq_view *view = bound->state;
+    for (size_t i = 0; i < view->n; i++)
+        view->tensors[i].bits = view->sites[i].bits = FQ_FLOAT_BITS;
+}
+
 /* The learned steps of the present width, or NULL: then the grid is fitted. A width that a client
  * brings by its capability alone has no learned step. */
 static const float *learned_steps(const fq_view_tensor *t, const float *w, size_t *offset) {
@@ -324,6 +330,18 @@ void fq_view_weights(const fq_bound *bound, const fq_step *step, const float *w,
         copied = begin + count;
     }
     memcpy(u + copied, w + copied, (fq_model_size(view->model) - copied) * sizeof *u);
+}
+
+void fq_view_round(const fq_bound *bound, float *w) {
+    const fq_view *view = bound->state;
+    for (size_t i = 0; i < view->n; i++) {
+        const fq_view_tensor *t = &view->tensors[i];
+        float                *x = w + t->tensor->offset;
+        if (t->bits == FQ_FLOAT_BITS)
+            continue;
+        find_grids(view, t, w);
+        fq_weight_quantize(t->grids, t->groups, x, t->tensor->count, x);
+    }
 }
 
 void fq_view_pull(const fq_bound *bound, const fq_step *step, const float *w, const float *u,

@@ -1,4 +1,4 @@
-/* Weights and activations as a quantized device would see them: what qat and mqat share.
+/* Weights and activations as a quantized device would see them: what qat, mqat and fedhq share.
  *
  * Each local step has a width for every weight tensor and for the activations of its layer's input
  * (its site). Forward is the exact quantizer, backward the straight-through estimator with clip
@@ -31,12 +31,12 @@ typedef struct fq_view_format {
 
 typedef enum fq_draw { FQ_DRAW_STEP, FQ_DRAW_CLIENT, FQ_DRAW_LAYER } fq_draw;
 
-/* The section of both, and the first member of any other method's that quantizes like them. */
+/* The section of qat and mqat, and the first member of fedhq's. */
 typedef struct fq_view_settings {
-    fq_ints        bits, activations; /* n = 0: one width, v[0], which is all that qat's keys set */
-    fq_reals       weights;
-    int            odds, draw; /* fq_odds, fq_draw */
-    bool           tied;
+    fq_ints  bits, activations; /* n = 0: one width, v[0], all that a key for one number sets */
+    fq_reals weights;
+    int      odds, draw; /* fq_odds, fq_draw */
+    bool     tied;
     fq_view_format format;
 } fq_view_settings;
 /* Those of a section, with n = 1 for one width. */
@@ -136,19 +136,20 @@ size_t fq_view_extra(const void *section, const fq_model *plain, fq_extra_tensor
 void   fq_view_init_extra(const fq_bound *bound, float *w);
 void   fq_view_begin_turn(fq_bound *bound, fq_arena *arena);
 void   fq_view_begin_step(const fq_bound *bound, const fq_step *step);
+void   fq_view_begin_float(const fq_bound *bound); /* in the place of begin_step: a step in float */
 void   fq_view_weights(const fq_bound *bound, const fq_step *step, const float *w, float *u);
 void   fq_view_pull(const fq_bound *bound, const fq_step *step, const float *w, const float *u,
                     float *g);
 bool   fq_view_learned_grids(const fq_bound *bound, size_t index, int bits, const float *w,
                              fq_grid *grids, size_t *groups);
+void   fq_view_round(const fq_bound *bound, float *w); /* w <- Q_b(w), of the widths of this step */
 void   fq_view_after_step(const fq_bound *bound, const fq_step *step, float *w);
 bool   fq_view_site_hook(const fq_bound *bound, const fq_step *step, float *w, float *g,
                          fq_site_hook *out);
 #define FQ_VIEW_HOOKS                                                                              \
     .changes_weights = true, .extra = fq_view_extra, .init_extra = fq_view_init_extra,             \
-    .begin_turn = fq_view_begin_turn, .begin_step = fq_view_begin_step,                            \
-    .view_weights = fq_view_weights, .pull_gradient = fq_view_pull,                                \
-    .site_hook = fq_view_site_hook, .after_step = fq_view_after_step,                              \
+    .begin_turn = fq_view_begin_turn, .view_weights = fq_view_weights,                             \
+    .pull_gradient = fq_view_pull, .site_hook = fq_view_site_hook,                                 \
     .learned_grids = fq_view_learned_grids
 
 /* ---- activations.c ---- */
