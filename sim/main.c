@@ -51,6 +51,8 @@ static const fq_option eval_options[] = {
     {"activations", 'a', "BITS", false, "Bit-widths of the activations; default: 32"},
     {"ranges", 'r', "RULES", false,
      "Range rules of the weights (`fedq-sim list ranges`); default: mse"},
+    {"granularity", 'g', "NAMES", false,
+     "What shares a scale, tensor, channel, or both; default: tensor"},
     {"set", 's', "KEY=VALUE", true, "Override any setting under data or evaluate"},
     {"workers", 'j', "N", false, "Worker threads; default: one per processor"},
     {0},

@@ -14,11 +14,21 @@ float fq_step_changed(fq_step_change change, float step); /* step > 0, finite */
 /* Rule and change as the text of a figure: "mse", "mse*0.85", "mse~2^k". */
 void fq_rule_print(const char *rule, fq_step_change change, char out[FQ_RULE_BYTES]);
 
+/* A range rule in one granularity. */
+typedef struct fq_eval_rule {
+    const fq_range_rule *rule;
+    fq_granularity       granularity;
+    char                 name[FQ_RULE_BYTES]; /* "mse", "mse/channel" */
+} fq_eval_rule;
+enum { FQ_MAX_EVAL_RULES = FQ_WORDS_LENGTH * (FQ_PER_CHANNEL + 1) };
+
 /* Which (weights, activations) are asked for, by width, and which changes of the steps. */
 typedef struct fq_eval_wanted {
     bool           pair[FQ_FLOAT_BITS + 1][FQ_FLOAT_BITS + 1];
     size_t         n; /* figures */
     bool           quantized_weights, quantized_activations;
+    size_t         n_rules;
+    fq_eval_rule   rules[FQ_MAX_EVAL_RULES];
     size_t         n_changes; /* with float activations */
     fq_step_change changes[FQ_LIST_LENGTH + 1];
 } fq_eval_wanted;
