@@ -45,6 +45,9 @@ static void test_reductions_to_fedavg(void) {
         fedavg, "train: {clients_per_round: 4, batch: 8, robustness: [qat], qat: {bits: 32}}\n"));
     CU_ASSERT_TRUE(same_run(
         fedavg, "train: {clients_per_round: 4, batch: 8, algorithm: fedprox, fedprox: {mu: 0}}\n"));
+    /* Error feedback of a format that loses nothing owes nothing. */
+    CU_ASSERT_TRUE(same_run(fedavg, "train: {clients_per_round: 4, batch: 8}\nupload: {quantizer: "
+                                    "float32, error_feedback: true}\n"));
     CU_ASSERT_FALSE(same_run(
         fedavg,
         "train: {clients_per_round: 4, batch: 8, robustness: [mqat], mqat: {bits: [3]}}\n"));
@@ -56,6 +59,24 @@ static void test_one_width_is_qat(void) {
     CU_ASSERT_TRUE(same_run(
         "train: {clients_per_round: 4, robustness: [mqat], mqat: {bits: [3], ranges: gauss}}\n",
         "train: {clients_per_round: 4, robustness: [qat], qat: {bits: 3, ranges: gauss}}\n"));
+}
+
+/* A penalty acts on the latent weights, a view on those that the network sees, so their order in
+ * the list is of no account; and neither of them is lost. */
+static void test_penalty_and_view_commute(void) {
+    static const char *const views[] = {"mqat", "qat", "apqn"};
+    for (size_t v = 0; v < 3; v++) {
+        char alone[256], before[256], after[256];
+        snprintf(alone, sizeof alone, "train: {clients_per_round: 4, robustness: [%s]}\n",
+                 views[v]);
+        snprintf(before, sizeof before, "train: {clients_per_round: 4, robustness: [kure, %s]}\n",
+                 views[v]);
+        snprintf(after, sizeof after, "train: {clients_per_round: 4, robustness: [%s, kure]}\n",
+                 views[v]);
+        CU_ASSERT_TRUE(same_run(before, after));
+        CU_ASSERT_FALSE(same_run(before, alone));
+        CU_ASSERT_FALSE(same_run(before, "train: {clients_per_round: 4, robustness: [kure]}\n"));
+    }
 }
 
 /* Its three modes are federated averaging, that with the weights on a grid at the end of the turn,
@@ -398,6 +419,7 @@ int main(void) {
     static const fq_case cases[] = {
         {"reductions to FedAvg", test_reductions_to_fedavg},
         {"one width is QAT", test_one_width_is_qat},
+        {"penalty and view commute", test_penalty_and_view_commute},
         {"modes of fedhq", test_modes_of_fedhq},
         {"fedhq looks at labels", test_fedhq_looks_at_labels},
         {"workers change nothing", test_workers_change_nothing},
