@@ -125,8 +125,6 @@ static fq_command_function *const functions[] = {fq_sim_run_command, fq_sim_eval
                                                  fq_sim_report_command, fq_sim_check_command,
                                                  fq_sim_list_command};
 
-static const fq_option program_options[] = {
-    {"json", 0, NULL, false, "Print results as JSON, in place of text"}, {0}};
 static const char *const program_description[] = {
     "fedq trains neural networks by federated averaging so that one model stays accurate at every "
     "bit-width. fedq-sim "
@@ -139,14 +137,8 @@ static const char *const environment[] = {
     "BLIS_ARCH_TYPE\tForces a sub-configuration of BLIS",
     NULL,
 };
-static const char *const exit_status[] = {
-    "0\tSuccess",
-    "1\tFailed or interrupted; the reason is on standard error",
-    "2\tWrong usage or wrong settings",
-    NULL,
-};
 static const fq_manual_section sections[] = {
-    {"EXIT STATUS", exit_status}, {"ENVIRONMENT", environment}, {0}};
+    {"EXIT STATUS", fq_exit_status}, {"ENVIRONMENT", environment}, {0}};
 
 static const fq_program program = {.name = "fedq-sim",
                                    .version = FQ_VERSION,
@@ -154,7 +146,7 @@ static const fq_program program = {.name = "fedq-sim",
                                    .summary = "federated training for every bit-width, simulated",
                                    .description = program_description,
                                    .commands = commands,
-                                   .options = program_options,
+                                   .options = fq_program_options,
                                    .sections = sections};
 
 fq_status fq_sim_workers(const fq_cli *cli, size_t *workers) {

@@ -1,5 +1,7 @@
 #include "base/bytes.h"
 
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -67,6 +69,21 @@ void fq_put_text(fq_buffer *buffer, const char *text) {
     size_t length = strlen(text);
     fq_put_u32(buffer, (uint32_t)length);
     fq_put_bytes(buffer, text, length);
+}
+
+void fq_put_format(fq_buffer *buffer, const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    const int size = vsnprintf(NULL, 0, format, arguments);
+    va_end(arguments);
+    /* The NUL that printf adds takes a place which is given back. */
+    unsigned char *place = size < 0 ? NULL : fq_buffer_grow(buffer, (size_t)size + 1);
+    if (place == NULL)
+        return;
+    va_start(arguments, format);
+    vsnprintf((char *)place, (size_t)size + 1, format, arguments);
+    va_end(arguments);
+    buffer->size--;
 }
 
 void fq_put_floats(fq_buffer *buffer, const float *x, size_t n) {
