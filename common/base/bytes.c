@@ -72,18 +72,17 @@ void fq_put_text(fq_buffer *buffer, const char *text) {
 }
 
 void fq_put_format(fq_buffer *buffer, const char *format, ...) {
+    char   *text = NULL;
     va_list arguments;
     va_start(arguments, format);
-    const int size = vsnprintf(NULL, 0, format, arguments);
+    const int size = vasprintf(&text, format, arguments);
     va_end(arguments);
-    /* The NUL that printf adds takes a place which is given back. */
-    unsigned char *place = size < 0 ? NULL : fq_buffer_grow(buffer, (size_t)size + 1);
-    if (place == NULL)
+    if (size < 0) { /* `text` is undefined then */
+        buffer->failed = true;
         return;
-    va_start(arguments, format);
-    vsnprintf((char *)place, (size_t)size + 1, format, arguments);
-    va_end(arguments);
-    buffer->size--;
+    }
+    fq_put_bytes(buffer, text, (size_t)size);
+    free(text);
 }
 
 void fq_put_floats(fq_buffer *buffer, const float *x, size_t n) {

@@ -100,12 +100,15 @@ static int version_index(fq_evaluator *e, const fq_eval_rule *rule, fq_step_chan
 
 static const fq_step_change as_found = {.kind = FQ_STEP_AS_FOUND};
 
+/* Of float weights. */
+static const fq_eval_rule no_rule = {.name = "none"};
+
 static void plan_figure(fq_evaluator *e, const fq_eval_rule *rule, fq_step_change change,
                         int weights, int activations) {
     size_t     i = e->n_figures++;
     fq_figure *figure = &e->plan[i];
     *figure = (fq_figure){.weight_bits = weights, .activation_bits = activations};
-    fq_rule_print(rule == NULL ? "none" : rule->name, change, figure->rule);
+    fq_rule_print(rule->name, change, figure->rule);
     e->version_of[i] = version_index(e, rule, change, weights);
     e->activation_of[i] = activation_index(e, activations);
 }
@@ -123,7 +126,7 @@ static void plan_rule(fq_evaluator *e, const fq_eval_wanted *wanted, const fq_ev
 static void plan_figures(fq_evaluator *e, const fq_eval_wanted *wanted) {
     for (int a = FQ_FLOAT_BITS; a >= 1; a--)
         if (wanted->pair[FQ_FLOAT_BITS][a])
-            plan_figure(e, NULL, as_found, FQ_FLOAT_BITS, a);
+            plan_figure(e, &no_rule, as_found, FQ_FLOAT_BITS, a);
     for (size_t r = 0; r < wanted->n_rules; r++)
         plan_rule(e, wanted, &wanted->rules[r], as_found, 1);
     for (size_t r = 0; r < wanted->n_rules; r++)

@@ -55,7 +55,8 @@ static fq_grid grid_of_width(const fq_range_search *search, int k) {
 /* The same step with the codes moved: by 0, +1, -1, +2, ... for i = 0, 1, 2, 3, ..., zero staying a
  * code. */
 static fq_grid grid_moved(fq_grid grid, size_t i) {
-    const float codes = grid.high - grid.low, by = (float)((i + 1) / 2);
+    const size_t steps = (i + 1) / 2;
+    const float  codes = grid.high - grid.low, by = (float)steps;
     grid.low = i % 2 == 1 ? fminf(grid.low + by, 0.0f) : fmaxf(grid.low - by, -codes);
     grid.high = grid.low + codes;
     return grid;

@@ -171,18 +171,19 @@ static void keep_part(const fq_worker *worker, size_t n, float *x) {
  * a logit of zero, and so no gradient (Diao et al. 2021, masked cross-entropy). */
 static double loss_of(fq_worker *worker, const float *logits, size_t batch, float *dlogits) {
     const size_t n_classes = fq_model_network(worker->model)->n_classes, lanes = fq_lanes(batch);
+    const bool   masks = worker->logits != NULL && worker->n_labels != NULL;
     size_t       correct;
-    for (size_t c = 0; worker->logits != NULL && c < n_classes; c++) {
+    for (size_t c = 0; masks && c < n_classes; c++) {
         if (worker->n_labels[c] > 0)
             memcpy(worker->logits + c * lanes, logits + c * lanes, lanes * sizeof *logits);
         else
             memset(worker->logits + c * lanes, 0, lanes * sizeof *logits);
     }
-    if (worker->logits != NULL)
+    if (masks)
         logits = worker->logits;
     double loss =
         fq_cross_entropy(logits, worker->labels, n_classes, batch, lanes, dlogits, &correct);
-    for (size_t c = 0; worker->logits != NULL && dlogits != NULL && c < n_classes; c++)
+    for (size_t c = 0; masks && dlogits != NULL && c < n_classes; c++)
         if (worker->n_labels[c] == 0)
             memset(dlogits + c * lanes, 0, lanes * sizeof *dlogits);
     return loss;
