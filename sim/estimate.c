@@ -50,8 +50,7 @@ fq_status simulation_memory(const simulation *sim, fq_sim_estimate *estimate) {
     const fq_experiment *e = sim->experiment;
     size_t               worker;
     FQ_TRY(fq_worker_bytes(sim->setup.model, &e->recipe, sim->setup.max_examples, &worker));
-    size_t vectors = fq_client_state_vectors(&e->recipe), size = fq_model_size(sim->setup.model);
-    size_t cohort = (size_t)e->train.clients_per_round;
+    size_t size = fq_model_size(sim->setup.model), cohort = (size_t)e->train.clients_per_round;
     *estimate = (fq_sim_estimate){
         .dataset_and_partition =
             fq_partition_bytes(sim->setup.partition) + dataset_bytes(sim->setup.dataset),
@@ -69,15 +68,13 @@ fq_status simulation_memory(const simulation *sim, fq_sim_estimate *estimate) {
     uint64_t asked = (uint64_t)e->train.rounds * (uint64_t)e->train.clients_per_round;
     if (asked > e->server.clients)
         asked = e->server.clients;
-    if (!fq_size_mul(vectors * size * sizeof(float), asked, &estimate->client_states))
-        estimate->client_states = SIZE_MAX / 4;
-    /* A checkpoint is put together in memory, in a buffer that doubles as it grows. */
-    estimate->checkpoint =
-        2 * add_bytes(estimate->client_states,
-                      (1 + e->recipe.algorithm->n_server) * size * sizeof(float));
-    if (vectors > 0)
+    if (sim->client_values > 0) {
         estimate->client_states =
-            add_bytes(estimate->client_states, e->server.clients * sizeof *sim->states.state);
+            fq_client_states_memory(sim->client_values, asked, sim->n_workers);
+        estimate->disk_states = fq_client_states_disk(sim->client_values, asked);
+    }
+    /* A checkpoint is put together in memory, in a buffer that doubles as it grows. */
+    estimate->checkpoint = 2 * (1 + e->recipe.algorithm->n_server) * size * sizeof(float);
     const size_t parts[] = {estimate->dataset_and_partition,
                             estimate->workers,
                             estimate->server,

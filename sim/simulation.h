@@ -35,6 +35,7 @@ FQ_MUST_CHECK fq_status fq_sim_check_folder(const char *folder);
 typedef struct fq_sim_estimate {
     size_t dataset_and_partition, workers, server, evaluator, messages, client_states, cohort,
         checkpoint, total, available;
+    size_t   disk_states; /* at most, of the clients' states on disk */
     uint64_t clients, examples_largest, parameters, model_values;
     uint64_t examples_evaluation;  /* passes of one example in an evaluation */
     double   macs;                 /* multiply-adds of one example, forward */
