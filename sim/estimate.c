@@ -1,12 +1,15 @@
 #include "base/clock.h"
+#include "base/file.h"
 #include "round/exact_sum.h"
 #include "sim/simulation_impl.h"
 #include "wire/codec.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 
 /* ---- memory ---- */
 static size_t available_memory(void) {
@@ -20,6 +23,33 @@ static size_t available_memory(void) {
     if (file != NULL)
         fclose(file);
     return kib == 0 ? SIZE_MAX : kib * 1024;
+}
+
+/* Where the folder will be, if it is not there yet: in the nearest one above it that is. */
+static size_t available_disk(const char *folder) {
+    char           path[PATH_MAX];
+    struct statvfs info;
+    snprintf(path, sizeof path, "%s", folder == NULL || folder[0] == '\0' ? "." : folder);
+    while (statvfs(path, &info) != 0) {
+        char *slash = strrchr(path, '/');
+        if (slash == NULL)
+            snprintf(path, sizeof path, ".");
+        else
+            slash[slash == path] = '\0';
+        if (errno != ENOENT)
+            return SIZE_MAX; /* whoever makes the folder says what is wrong with it */
+    }
+    size_t bytes;
+    return fq_size_mul(info.f_bavail, info.f_frsize, &bytes) ? bytes : SIZE_MAX;
+}
+
+/* A run that goes on has its states already. */
+static bool goes_on(const fq_sim_options *options) {
+    char path[PATH_MAX];
+    if (options->folder == NULL || options->existing != FQ_EXISTING_RESUME)
+        return false;
+    fq_path_join(options->folder, "checkpoint.fq", path);
+    return fq_file_exists(path);
 }
 
 /* The examples, a byte for each value (float sets take four), as far as they are in memory at all:
@@ -71,10 +101,20 @@ fq_status simulation_memory(const simulation *sim, fq_sim_estimate *estimate) {
     if (sim->client_values > 0) {
         estimate->client_states =
             fq_client_states_memory(sim->client_values, asked, sim->n_workers);
-        estimate->disk_states = fq_client_states_disk(sim->client_values, asked);
+        estimate->disk = fq_client_states_disk(sim->client_values, asked);
     }
     /* A checkpoint is put together in memory, in a buffer that doubles as it grows. */
     estimate->checkpoint = 2 * (1 + e->recipe.algorithm->n_server) * size * sizeof(float);
+    if (e->server.aggregator->keeps)
+        estimate->updates_held = cohort * size * sizeof(float);
+    estimate->disk_available = available_disk(sim->options->folder);
+    if (estimate->disk > estimate->disk_available && !goes_on(sim->options))
+        return fq_fail(FQ_ELIMIT,
+                       "the run needs %.1f GiB of disk for its clients' states and %.1f GiB are "
+                       "available; use fewer clients or rounds, or a method that has clients keep "
+                       "nothing",
+                       (double)estimate->disk * 0x1p-30,
+                       (double)estimate->disk_available * 0x1p-30);
     const size_t parts[] = {estimate->dataset_and_partition,
                             estimate->workers,
                             estimate->server,

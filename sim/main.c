@@ -93,7 +93,8 @@ static const fq_option check_options[] = {
     {0},
 };
 static const char *const check_description[] = {
-    "Checks an experiment without running it: settings, data files, model, memory, bytes on the "
+    "Checks an experiment without running it: settings, data files, model, memory, disk, bytes on "
+    "the "
     "wire, room in the exact "
     "sums, and the time that it will take.",
     "The time follows from a few measured steps of the largest client and a few measured passes of "
