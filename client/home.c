@@ -66,8 +66,8 @@ static fq_status make_folder(const char *home, const char *name) {
 
 /* What an init that was cut short leaves; nothing else is taken over, and closed to others. */
 static bool is_ours(const char *name) {
-    static const char *const names[] = {".",     "..",          "outbox",
-                                        "state", "client.yaml", "client.yaml.part"};
+    static const char *const names[] = {
+        ".", "..", "outbox", "state", "client.yaml", "client.yaml.part", "client.key.part"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (strcmp(name, names[i]) == 0)
             return true;
@@ -149,6 +149,13 @@ fq_status fq_home_read(const char *home, fq_client_config *config, fq_data_setti
                        "%s is not a client's folder; make one with: fedq-client init %s --server "
                        "tcp://HOST:PORT --server-key KEY",
                        home, home);
+    fq_path_join(home, "client.key", path);
+    if (!fq_file_exists(path))
+        return fq_fail(FQ_EINVAL,
+                       "%s has no client.key: its init was cut short; make it anew with: "
+                       "fedq-client init %s --server tcp://HOST:PORT --server-key KEY",
+                       home, home);
+    fq_path_join(home, "client.yaml", path);
     FQ_TRY(fq_document_read(&document, path));
     const fq_node *root = fq_document_root(document);
     fq_status      status;

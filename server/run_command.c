@@ -120,7 +120,7 @@ static fq_status open_host(host *h) {
                                 .label = fq_cli_text(h->cli, "label", ""),
                                 .hint = "",
                                 .durable = true};
-    FQ_TRY(fq_run_open(&h->run, h->experiment, &h->setup, NULL, &run));
+    FQ_TRY(fq_run_open(&h->run, h->experiment, &h->setup, &run));
     FQ_TRY(fq_board_place_create(&h->place));
     return start_http(h);
 }

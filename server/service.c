@@ -190,14 +190,14 @@ static void write_status(service *s, const fq_board *board) {
 
 static void show(service *s) {
     const fq_experiment *e = s->experiment;
-    fq_board             board = {.round = fq_server_round(s->server),
+    fq_board             board = {.round = s->round,
                                   .rounds = (uint32_t)e->train.rounds,
                                   .asked = s->n_seats,
                                   .accepted = s->n_accepted,
                                   .refused = s->n_judged - s->n_accepted,
                                   .deadline_ms = s->phase == TRAINING ? s->deadline_ms - service_now_ms() : -1,
                                   .uptime_s = (double)(service_now_ms() - s->began_ms) / 1000.0,
-                                  .loss = s->rounds_done > 0 ? s->round_row.loss : (double)NAN,
+                                  .loss = s->loss,
                                   .bytes_in = s->bytes_in,
                                   .bytes_out = s->bytes_out,
                                   .messages = s->messages,
@@ -262,6 +262,8 @@ static fq_status prepare(service *s) {
     s->simulated = allowed && options->setup->partition != NULL; /* there is a split to stand for */
     s->n_clients = s->experiment->server.clients;
     s->server = fq_run_server(options->run);
+    s->round = fq_server_round(s->server);
+    s->loss = (double)NAN;
     s->owner = malloc(s->n_clients * sizeof *s->owner);
     s->examples = calloc(s->n_clients, sizeof *s->examples);
     s->last_accepted = calloc(s->n_clients, sizeof *s->last_accepted);
@@ -292,7 +294,7 @@ static fq_status prepare(service *s) {
     fq_log_write(options->log, FQ_LOG_INFO, "listening",
                  "endpoint=%s registered=%zu clients=%" PRIu64 " simulated=%d round=%" PRIu32,
                  fq_listener_endpoint(s->listener), s->n_peers, s->n_clients, s->simulated,
-                 fq_server_round(s->server));
+                 s->round);
     return FQ_OK;
 }
 
@@ -379,8 +381,8 @@ static fq_status loop(service *s) {
             next = service_now_ms() + TICK_MS / 2;
         }
         if (fq_interrupted())
-            return fq_fail(FQ_ESTATE, "interrupted in round %" PRIu32 " of %lld",
-                           fq_server_round(s->server) + 1, (long long)s->experiment->train.rounds);
+            return fq_fail(FQ_ESTATE, "interrupted in round %" PRIu32 " of %lld", s->round + 1,
+                           (long long)s->experiment->train.rounds);
     }
     return s->status == FQ_OK ? FQ_OK : fq_fail(s->status, "%s", s->reason);
 }

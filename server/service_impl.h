@@ -144,10 +144,13 @@ struct service {
     fq_status      closed;
     char           closed_text[512];
     bool           saving; /* the job at hand saves a closed round again */
-    double         seconds_sum;
-    uint32_t       rounds_done;
-    double         float_accuracy, low_accuracy; /* of the last evaluation; negative: none */
-    int            low_bits;
+    /* As the loop knows them; the crew counts on and writes the row while it closes a round. */
+    uint32_t round; /* rounds closed */
+    double   loss;  /* of the last one; NaN: none yet */
+    double   seconds_sum;
+    uint32_t rounds_done;
+    double   float_accuracy, low_accuracy; /* of the last evaluation; negative: none */
+    int      low_bits;
 
     size_t          max_update_bytes, arriving; /* bytes that grants have been given for */
     struct scratch *scratch;                    /* [workers] */

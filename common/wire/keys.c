@@ -96,39 +96,14 @@ static void write_u32(unsigned char *at, uint32_t value) {
         at[i] = (unsigned char)(value >> 8 * i);
 }
 
-static fq_status write_all(int file, const unsigned char *bytes, size_t size, const char *path) {
-    size_t done = 0;
-    while (done < size) {
-        ssize_t n = write(file, bytes + done, size - done);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return fq_fail(FQ_EIO, "cannot write %s: %s", path, strerror(n == 0 ? ENOSPC : errno));
-        done += (size_t)n;
-    }
-    if (fsync(file) != 0)
-        return fq_fail(FQ_EIO, "cannot sync %s: %s", path, strerror(errno));
-    return FQ_OK;
-}
-
 fq_status fq_keypair_save(const fq_keypair *pair, const char *path) {
-    int file = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (file < 0 && errno == EEXIST)
-        return fq_fail(FQ_ESTATE, "%s is there already and stays as it is", path);
-    if (file < 0)
-        return fq_fail(FQ_EIO, "cannot make %s: %s", path, strerror(errno));
     unsigned char bytes[FILE_BYTES];
     memcpy(bytes, MAGIC, sizeof MAGIC);
     memcpy(bytes + sizeof MAGIC, pair->secret, FQ_KEY_BYTES);
     memcpy(bytes + sizeof MAGIC + FQ_KEY_BYTES, pair->public_key.bytes, FQ_KEY_BYTES);
     write_u32(bytes + FILE_BYTES - 4, fq_crc32((fq_cbytes){bytes, FILE_BYTES - 4}));
-    fq_status status = write_all(file, bytes, sizeof bytes, path);
+    fq_status status = fq_file_make(path, (fq_cbytes){bytes, sizeof bytes}, 0600);
     sodium_memzero(bytes, sizeof bytes);
-    close(file);
-    if (status == FQ_OK)
-        status = fq_folder_sync_of(path);
-    if (status != FQ_OK)
-        unlink(path);
     return status;
 }
 
