@@ -118,7 +118,8 @@ fq_status fq_home_make(const char *home, const char *server, const char *server_
     fq_public_key pinned;
     fq_keypair   *keys = NULL;
     FQ_TRY(check_server(server));
-    if (fq_public_key_parse(server_key, &pinned) != FQ_OK) {
+    if (fq_public_key_parse(server_key, &pinned) != FQ_OK ||
+        fq_public_key_check(&pinned) != FQ_OK) {
         fq_add_context("--server-key");
         return FQ_EINVAL;
     }
@@ -163,6 +164,7 @@ fq_status fq_home_read(const char *home, fq_client_config *config, fq_data_setti
     *has_data = section != NULL;
     FQ_GO(status, fq_section_load(document, section, "data", fq_data_keys, NULL, data));
     FQ_GO(status, fq_data_settings_check(data));
+    data->use = FQ_USE_TRAIN;
     if (check_server(config->server) != FQ_OK ||
         fq_public_key_parse(config->server_key, server_key) != FQ_OK) {
         fq_add_context("%s", path);

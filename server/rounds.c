@@ -47,12 +47,12 @@ static bool is_available(const service *s, uint64_t k) {
     return owner != NOBODY && peer_is_here(&s->peers[owner]) && s->peers[owner].able;
 }
 
-/* Is a missing client worth waiting for? Not if it was missing already when a gathering ended. */
+/* Is a missing client worth waiting for? Not if it was missing already when a gathering ended, if
+ * its peer was revoked, or if it is here and has not the memory. */
 static bool is_expected(const service *s, uint64_t k) {
     uint32_t owner = s->owner[k];
-    if (s->given_up[k])
-        return false;
-    return owner == NOBODY || !s->peers[owner].entry.revoked;
+    bool     unable = owner != NOBODY && peer_is_here(&s->peers[owner]) && !s->peers[owner].able;
+    return !s->given_up[k] && !unable;
 }
 
 static size_t cohort_size(const service *s) {
@@ -346,16 +346,22 @@ static void close_done(fq_job *job) {
     gather(s);
 }
 
+/* Of the model as this peer gets it. */
+static uint64_t bytes_for(const service *s, const peer *p) {
+    uint64_t bytes = s->formats[p->model_bits].bytes;
+    return bytes > 0 ? bytes : s->formats[0].bytes;
+}
+
 static void start_closing(service *s) {
     const fq_recipe *recipe = &s->experiment->recipe;
     uint64_t         vector = fq_model_size(s->options->setup->model) * sizeof(float);
     s->round_row =
         (fq_round_row){.round = s->plan.round + 1,
                        .n_asked = (uint32_t)s->n_seats,
-                       .bytes_down = s->n_seats * s->formats[0].bytes,
                        .bytes_down_raw = s->n_seats * (1 + recipe->algorithm->n_down) * vector,
                        .seconds_train = (double)(service_now_ms() - s->round_began_ms) / 1000.0};
     for (size_t i = 0; i < s->n_seats; i++) {
+        s->round_row.bytes_down += bytes_for(s, &s->peers[s->seats[i].peer]);
         s->round_row.bytes_up += s->rows[i].bytes_up;
         s->round_row.bytes_up_raw +=
             s->rows[i].bytes_up == 0 ? 0 : recipe->algorithm->n_up * vector;

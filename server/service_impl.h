@@ -127,7 +127,7 @@ struct service {
     uint32_t *examples;      /* [n_clients] at most, as its hello said */
     uint32_t *last_accepted; /* [n_clients] rounds (from 1) that its last update counted in */
     bool     *given_up;      /* [n_clients] not waited for: was missing when a gathering ended */
-    uint64_t  illegal, strangers, bytes_in, bytes_out;
+    uint64_t  messages, illegal, strangers, bytes_in, bytes_out;
     uint64_t  refusals[FQ_REASON_END];
 
     phase          phase;

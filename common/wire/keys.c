@@ -17,6 +17,7 @@ static const char MAGIC[7] = "FQKEY1\n";
 enum { FILE_BYTES = sizeof MAGIC + 2 * FQ_KEY_BYTES + 4 };
 
 struct fq_keypair {
+    bool          locked;
     fq_public_key public_key;
     unsigned char secret[FQ_KEY_BYTES];
 };
@@ -46,6 +47,14 @@ fq_status fq_public_key_parse(const char *text, fq_public_key *out) {
     return FQ_OK;
 }
 
+/* With a point of low order everybody's shared secret is zero, which libsodium refuses. */
+fq_status fq_public_key_check(const fq_public_key *key) {
+    unsigned char secret[FQ_KEY_BYTES] = {1}, shared[FQ_KEY_BYTES];
+    if (crypto_scalarmult(shared, secret, key->bytes) == 0)
+        return FQ_OK;
+    return fq_fail(FQ_EINVAL, "that is not the key of anybody: a point of low order");
+}
+
 /* Guarded pages: locked, out of core dumps, wiped when freed. */
 static fq_status allocate(fq_keypair **out) {
     if (sodium_init() < 0)
@@ -53,6 +62,7 @@ static fq_status allocate(fq_keypair **out) {
     *out = sodium_malloc(sizeof **out);
     if (*out == NULL)
         return fq_fail(FQ_ENOMEM, "no locked memory for a key pair (limit: ulimit -l)");
+    (*out)->locked = sodium_mlock(*out, sizeof **out) == 0; /* sodium_malloc does not tell */
     return FQ_OK;
 }
 
@@ -62,6 +72,10 @@ fq_status fq_keypair_create(fq_keypair **out) {
     crypto_box_keypair((*out)->public_key.bytes, (*out)->secret);
     sodium_mprotect_readonly(*out);
     return FQ_OK;
+}
+
+bool fq_keypair_is_locked(const fq_keypair *pair) {
+    return pair->locked;
 }
 
 void fq_keypair_destroy(fq_keypair **pair) {
