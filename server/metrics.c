@@ -105,6 +105,8 @@ static void put_traffic(const fq_board *board, fq_buffer *out) {
     head(out, "fedq_bytes_total", "counter", "Bytes of messages from (in) and to (out) clients.");
     sample(out, "fedq_bytes_total", "direction", "in", (double)board->bytes_in);
     sample(out, "fedq_bytes_total", "direction", "out", (double)board->bytes_out);
+    single(out, "fedq_messages_total", "counter", "Messages from clients, whatever they were.",
+           (double)board->messages);
     single(out, "fedq_illegal_messages_total", "counter",
            "Messages that did not decode or were not legal.", (double)board->illegal);
     single(out, "fedq_strangers_total", "counter", "Connections that were not admitted.",

@@ -138,9 +138,11 @@ static fq_status check_fit(const evaluation *eval) {
 static fq_status evaluate(evaluation *eval, size_t workers) {
     fq_experiment *e = eval->experiment;
     uint64_t       seed = (uint64_t)e->head.seed;
+    e->data.use = FQ_USE_TEST;
     FQ_TRY(fq_dataset_open(&e->data, seed, &eval->dataset));
     FQ_TRY(check_fit(eval));
-    FQ_TRY(fq_partition_create(&eval->partition, eval->dataset, &e->data, seed));
+    if (fq_dataset_can_train(eval->dataset))
+        FQ_TRY(fq_partition_create(&eval->partition, eval->dataset, &e->data, seed));
     FQ_TRY(fq_pool_create(&eval->pool, workers));
     FQ_TRY(fq_evaluator_create(&eval->evaluator, eval->model, eval->dataset, eval->partition,
                                &e->evaluate, seed, eval->pool));

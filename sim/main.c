@@ -35,7 +35,9 @@ static const char *const run_description[] = {
     "they return, and the model is evaluated in float and at each bit-width.",
     "The folder of a run holds settings.yaml (resolved), run.db (all figures, SQLite), "
     "checkpoint.fq (written after each "
-    "round), model.fq (the final model) and report.html. A file with a `sweep:` section gives one "
+    "round), states-N.fq (what clients keep from round to round, if the method has them keep "
+    "something), model.fq (the final model) and report.html. A file with a `sweep:` section gives "
+    "one "
     "such folder for each "
     "of its runs, and a report over all of them.",
     "The result is a function of settings and seed: the same model.fq, byte for byte, for any "
@@ -93,7 +95,8 @@ static const fq_option check_options[] = {
     {0},
 };
 static const char *const check_description[] = {
-    "Checks an experiment without running it: settings, data files, model, memory, bytes on the "
+    "Checks an experiment without running it: settings, data files, model, memory, disk, bytes on "
+    "the "
     "wire, room in the exact "
     "sums, and the time that it will take.",
     "The time follows from a few measured steps of the largest client and a few measured passes of "

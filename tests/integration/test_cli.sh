@@ -113,6 +113,11 @@ grep -q 'rounds: 3' set/settings.yaml || fail "--set is not in settings.yaml"
 call check small.yaml
 succeeded check
 [ -s stdout ] || fail "check prints nothing"
+check "check: the mean holds no updates" grep -qF "added as they come" stdout
+check "check: fedavg's clients keep nothing" test -z "$(grep ^disk stdout)"
+call check small.yaml --set aggregate.method=median --set train.algorithm=fedprox --set upload.error_feedback=true
+check "check: the median holds all updates" grep -qF "all held until the round closes, as median needs" stdout
+check "check: clients keep something" grep -q "^disk  .*MiB of" stdout
 [ ! -e runs/small-7-2 ] || fail "check makes files"
 call eval out
 succeeded "eval of a run"
