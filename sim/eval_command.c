@@ -5,6 +5,7 @@
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 typedef struct evaluation {
     fq_operand_model on;
@@ -16,7 +17,7 @@ typedef struct evaluation {
 static fq_status evaluate(evaluation *eval, size_t workers) {
     fq_operand_model *on = &eval->on;
     fq_experiment    *e = on->experiment;
-    FQ_TRY(fq_operand_data(workers, on));
+    FQ_TRY(fq_operand_data(workers, FQ_USE_TEST, on));
     FQ_TRY(fq_evaluator_create(&eval->evaluator, on->model, on->dataset, on->partition,
                                &e->evaluate, (uint64_t)e->head.seed, on->pool));
     FQ_TRY(fq_evaluator_learn(eval->evaluator, &e->recipe));
@@ -32,15 +33,20 @@ static void print_bits(char out[16], int bits) {
 }
 
 static void print_text(const evaluation *eval) {
-    printf("%-8s %-12s %-16s %9s %9s %12s %10s\n", "weights", "activations", "ranges", "accuracy",
-           "loss", "noise", "bits/value");
+    int width = 16; /* of the column of ranges */
+    for (size_t i = 0; i < eval->n; i++) {
+        const int length = (int)strlen(eval->figures[i].rule);
+        width = length > width ? length : width;
+    }
+    printf("%-8s %-12s %-*s %9s %9s %12s %10s\n", "weights", "activations", width, "ranges",
+           "accuracy", "loss", "noise", "bits/value");
     for (size_t i = 0; i < eval->n; i++) {
         const fq_figure *f = &eval->figures[i];
         char             weights[16], activations[16];
         print_bits(weights, f->weight_bits);
         print_bits(activations, f->activation_bits);
-        printf("%-8s %-12s %-16s %8.2f%% %9.4f %12.3e %10.4f\n", weights, activations, f->rule,
-               100.0 * f->accuracy, f->loss, f->noise, f->step_bits);
+        printf("%-8s %-12s %-*s %8.2f%% %9.4f %12.3e %10.4f\n", weights, activations, width,
+               f->rule, 100.0 * f->accuracy, f->loss, f->noise, f->step_bits);
     }
 }
 
@@ -54,10 +60,10 @@ static void print_json(const evaluation *eval) {
                                         f->rule, "accuracy", f->accuracy, "loss", f->loss, "noise",
                                         f->noise, "bits_per_value", f->step_bits));
     }
-    json_t *root = json_pack(
-        "{s:s, s:I, s:s, s:o}", "data", fq_dataset_name(eval->on.dataset), "test_examples",
-        (json_int_t)fq_dataset_test_count(eval->on.dataset), "granularity",
-        fq_granularity_names[eval->on.experiment->evaluate.granularity], "figures", figures);
+    json_t *root = json_pack("{s:s, s:I, s:s, s:o}", "data", fq_dataset_name(eval->on.dataset),
+                             "test_examples", (json_int_t)fq_dataset_test_count(eval->on.dataset),
+                             "granularity", eval->on.experiment->evaluate.granularity.v[0],
+                             "figures", figures);
     json_dumpf(root, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(15));
     putchar('\n');
     json_decref(root);
@@ -65,7 +71,7 @@ static void print_json(const evaluation *eval) {
 
 /* A quantized file is what it is. */
 static fq_status refuse_options(const fq_cli *cli) {
-    static const char *const options[] = {"weights", "activations", "ranges"};
+    static const char *const options[] = {"weights", "activations", "ranges", "granularity"};
     for (size_t i = 0; i < sizeof options / sizeof *options; i++)
         if (fq_cli_has(cli, options[i]))
             return fq_fail(FQ_EINVAL,
@@ -99,7 +105,7 @@ static void print_device_json(const fq_operand_model *on, const fq_device_figure
 
 static fq_status evaluate_device(const fq_cli *cli, fq_operand_model *on, size_t workers) {
     fq_device_figures figures;
-    FQ_TRY(fq_operand_data(workers, on));
+    FQ_TRY(fq_operand_data(workers, FQ_USE_TEST, on));
     FQ_TRY(fq_device_evaluate(on, &figures));
     if (fq_cli_has(cli, "json"))
         print_device_json(on, &figures);
@@ -121,7 +127,8 @@ int fq_sim_eval_command(const fq_cli *cli, const char *command_line) {
     (void)command_line;
     static const fq_option_key keys[] = {{"weights", "evaluate.weights", true},
                                          {"activations", "evaluate.activations", true},
-                                         {"ranges", "evaluate.ranges", true}};
+                                         {"ranges", "evaluate.ranges", true},
+                                         {"granularity", "evaluate.granularity", true}};
     size_t                     workers;
     bool                       device;
     int                        code = FQ_EXIT_FAILED;

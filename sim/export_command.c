@@ -85,12 +85,16 @@ static fq_status take_evaluate(const fq_cli *cli, export_job *job) {
     if (given && evaluate->ranges.n != 1)
         return fq_fail(FQ_EINVAL, "--ranges: %zu rules; expected one for the weights",
                        evaluate->ranges.n);
+    if (evaluate->granularity.n != 1)
+        return fq_fail(FQ_EINVAL, "--granularity: %zu of them; expected tensor or channel",
+                       evaluate->granularity.n);
+    bool                channel = strcmp(evaluate->granularity.v[0], "channel") == 0;
     fq_freeze_settings *settings = &job->settings;
     const char         *rule = given ? evaluate->ranges.v[0] : "mse";
     settings->format = (fq_weight_format){.rule = fq_range_find(rule),
                                           .options = {evaluate->percentile, evaluate->margin},
                                           .grid = (fq_grid_kind)evaluate->grid,
-                                          .granularity = (fq_granularity)evaluate->granularity};
+                                          .granularity = channel ? FQ_PER_CHANNEL : FQ_PER_TENSOR};
     if (settings->format.rule == NULL)
         return fq_fail(FQ_EINVAL, "--ranges %s: `fedq-sim list ranges` shows the rules", rule);
     settings->layers = (fq_layer_policy)evaluate->layers;
@@ -143,7 +147,7 @@ static fq_status strip(export_job *job) {
 static fq_status quantize(export_job *job, size_t workers) {
     fq_operand_model *on = &job->on;
     if (job->settings.activations != FQ_FLOAT_BITS)
-        FQ_TRY(fq_operand_data(workers, on));
+        FQ_TRY(fq_operand_data(workers, FQ_USE_ALL, on));
     FQ_TRY(fq_freeze(on->model, on->w, on->partition, &job->settings, on->pool, &job->frozen));
     memcpy(job->frozen.quantization.float_hash, job->hash, FQ_HASH_TEXT);
     return FQ_OK;
@@ -180,7 +184,7 @@ static void print_result(const fq_cli *cli, const export_job *job, const fq_buff
 
 static fq_status export_model(const fq_cli *cli, export_job *job, size_t workers, fq_buffer *file) {
     static const fq_option_key keys[] = {{"ranges", "evaluate.ranges", true},
-                                         {"granularity", "evaluate.granularity", false}};
+                                         {"granularity", "evaluate.granularity", true}};
     FQ_TRY(fq_operand_read(cli->operands[0], &job->on));
     FQ_TRY(check_float(job->on.path));
     FQ_TRY(hash_file(job->on.path, job->hash));

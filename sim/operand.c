@@ -123,12 +123,14 @@ static fq_status check_fit(const fq_operand_model *out) {
     return FQ_OK;
 }
 
-fq_status fq_operand_data(size_t workers, fq_operand_model *out) {
-    const fq_experiment *e = out->experiment;
-    uint64_t             seed = (uint64_t)e->head.seed;
+fq_status fq_operand_data(size_t workers, fq_data_use use, fq_operand_model *out) {
+    fq_experiment *e = out->experiment;
+    uint64_t       seed = (uint64_t)e->head.seed;
+    e->data.use = use;
     FQ_TRY(fq_dataset_open(&e->data, seed, &out->dataset));
     FQ_TRY(check_fit(out));
-    FQ_TRY(fq_partition_create(&out->partition, out->dataset, &e->data, seed));
+    if (fq_dataset_can_train(out->dataset))
+        FQ_TRY(fq_partition_create(&out->partition, out->dataset, &e->data, seed));
     return fq_pool_create(&out->pool, workers);
 }
 
