@@ -127,6 +127,8 @@ static fq_status prepare(stand *s) {
     options->work.server = &s->server;
     options->server = s->config.server;
     options->name = s->config.name;
+    options->gates = s->config.gates;
+    options->root = "";
     options->model_bits = (uint8_t)s->config.model_bits;
     s->log = (fq_log){.file = fq_cli_has(s->cli, "quiet") ? NULL : stderr,
                       .level = fq_cli_has(s->cli, "verbose") ? FQ_LOG_DEBUG : FQ_LOG_INFO};
