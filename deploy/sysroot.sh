@@ -4,10 +4,10 @@
 #
 #   deploy/sysroot.sh x86_64|aarch64|armhf
 #
-# Most come from Debian's -dev packages of that architecture. ZeroMQ is built from Debian's source package:
-# the libzmq.a of the binary package wants GSSAPI, PGM and NORM, of which there are no static libraries.
-# It gets one patch of settings: optimised for size, a section for each function, so that what is not used
-# can be left out.
+# Most come from Debian's -dev packages of that architecture. Two are built from Debian's source packages, for
+# size, with a section for each function so that what is not used can be left out: ZeroMQ, because the libzmq.a
+# of the binary package wants GSSAPI, PGM and NORM, of which there are no static libraries; and zstd without
+# the formats of before version 1.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -21,11 +21,11 @@ case "$#:${1-}" in
     *) echo "Usage: $0 x86_64|aarch64|armhf" >&2; exit 2 ;;
 esac
 machine=$1
-packages=(libsodium-dev libprotobuf-c-dev libzstd-dev libyaml-dev zlib1g-dev libcunit1-dev)
+packages=(libsodium-dev libprotobuf-c-dev libyaml-dev zlib1g-dev libcunit1-dev)
 
 root=$PWD/build/sysroot/$machine
 libraries=$root/usr/lib/$triplet
-stamp=$root/.complete-1 # the number changes with what this script makes
+stamp=$root/.complete-2 # the number changes with what this script makes
 [ ! -e "$stamp" ] || exit 0
 command -v "$triplet-g++" >/dev/null ||
     fail "no $triplet-g++ here; deploy/install-deps.sh --cross installs it"
@@ -56,25 +56,44 @@ attempt() { # COMMAND...: shows the log if it fails
 
 say "reading the package lists for $architecture"
 apt update || say "not all package lists could be read; trying with those there are"
-say "fetching ${packages[*]} and the source of ZeroMQ"
+say "fetching ${packages[*]} and the sources of ZeroMQ and zstd"
 cd "$work"
 attempt apt download "${packages[@]/%/:$architecture}"
-attempt apt source --download-only zeromq3
+attempt apt source --download-only zeromq3 libzstd
 for package in ./*.deb; do dpkg-deb -x "$package" "$root"; done
-attempt dpkg-source --no-check -x zeromq3_*.dsc zeromq >>"$log" 2>&1
+unpack() { dpkg-source --no-check -x "$1" "$2" >>"$log" 2>&1; } # apt has checked their hashes
+attempt unpack zeromq3_*.dsc zeromq
+attempt unpack libzstd_*.dsc zstd
 cd ../../..
 # A static program needs no shared libraries; their links point to what is not there.
 find "$libraries" -name '*.so*' -delete
 
+sections=(-ffunction-sections -fdata-sections)
+describe() { # NAME VERSION LIBRARIES [REQUIRES]: its pkg-config file
+    printf '%s\n' prefix=/usr "libdir=\${prefix}/lib/$triplet" 'includedir=${prefix}/include' '' "Name: $1" \
+        "Description: $1, static" "Version: ${2%%[-+]*}" "Requires: ${4-}" "Libs: -L\${libdir} $3" \
+        'Cflags: -I${includedir}' >"$libraries/pkgconfig/$1.pc"
+}
+version_of() { dpkg-parsechangelog --file "$work/$1/debian/changelog" --show-field Version; }
+
+say "building zstd"
+build_zstd() {
+    local lib=$work/zstd/lib
+    mkdir "$work/objects" && cd "$work/objects" &&
+        "$triplet-gcc" -Os -DNDEBUG "${sections[@]}" -DXXH_NAMESPACE=ZSTD_ -DZSTD_LEGACY_SUPPORT=0 -DZSTD_DISABLE_ASM=1 \
+            -DHUF_FORCE_DECOMPRESS_X1 -DZSTD_FORCE_DECOMPRESS_SEQUENCES_SHORT -DZSTD_NO_INLINE \
+            -c "$lib"/common/*.c "$lib"/compress/*.c "$lib"/decompress/*.c >>"$log" 2>&1 &&
+        "$triplet-gcc-ar" qc "$libraries/libzstd.a" ./*.o && cp "$lib"/zstd*.h "$root/usr/include"
+}
+(attempt build_zstd)
+describe libzstd "$(version_of zstd)" -lzstd
+
 say "building ZeroMQ"
-launcher=()
-if command -v ccache >/dev/null; then
-    launcher=(-DCMAKE_C_COMPILER_LAUNCHER=ccache -DCMAKE_CXX_COMPILER_LAUNCHER=ccache)
-fi
+# As one source file, which compiles in a quarter of the time.
 build_zeromq() {
     cmake -S "$work/zeromq" -B "$work/build" -G Ninja -DCMAKE_TOOLCHAIN_FILE="$PWD/deploy/toolchains/$machine.cmake" \
-        -DCMAKE_BUILD_TYPE=MinSizeRel -DCMAKE_CXX_FLAGS="-ffunction-sections -fdata-sections" "${launcher[@]}" \
-        -DCMAKE_INSTALL_PREFIX="$root/usr" -DCMAKE_INSTALL_LIBDIR="lib/$triplet" \
+        -DCMAKE_BUILD_TYPE=MinSizeRel -DCMAKE_CXX_FLAGS="${sections[*]} -I$PWD/deploy/lean" \
+        -DCMAKE_UNITY_BUILD=ON -DCMAKE_UNITY_BUILD_BATCH_SIZE=0 \
         -DWITH_LIBSODIUM=ON -DWITH_LIBSODIUM_STATIC=ON -DENABLE_CURVE=ON -DBUILD_SHARED=OFF -DBUILD_TESTS=OFF \
         -DENABLE_DRAFTS=OFF -DENABLE_WS=OFF -DENABLE_RADIX_TREE=OFF -DWITH_OPENPGM=OFF -DWITH_NORM=OFF -DWITH_VMCI=OFF \
         -DWITH_TLS=OFF -DWITH_LIBBSD=OFF -DWITH_PERF_TOOL=OFF -DWITH_DOCS=OFF -DENABLE_PRECOMPILED=OFF \
@@ -84,19 +103,7 @@ build_zeromq() {
 attempt build_zeromq
 cp "$work/build/lib/libzmq.a" "$libraries"
 cp "$work/zeromq/include/zmq.h" "$root/usr/include"
-version=$(dpkg-parsechangelog --file "$work/zeromq/debian/changelog" --show-field Version)
-cat >"$libraries/pkgconfig/libzmq.pc" <<PC
-prefix=/usr
-libdir=\${prefix}/lib/$triplet
-includedir=\${prefix}/include
-
-Name: libzmq
-Description: ZeroMQ, static
-Version: ${version%%-*}
-Requires: libsodium
-Libs: -L\${libdir} -lzmq -lstdc++
-Cflags: -I\${includedir}
-PC
+describe libzmq "$(version_of zeromq)" "-lzmq -lstdc++" libsodium
 rm -rf "$work"
 touch "$stamp"
 say "done: $root"
