@@ -816,6 +816,13 @@ static void keep_gates(participant *p) {
                      "text=\"back when the window opens\"");
 }
 
+/* Between its rounds a client keeps little more than its data and the model. */
+static void rest(participant *p) {
+    if (p->work == NULL || p->training > 0 || (p->planned && needs_model(p)))
+        return;
+    fq_work_rest(p->work);
+}
+
 static void tick(participant *p) {
     int64_t now = now_ms();
     watch_connection(p);
@@ -847,6 +854,7 @@ static void tick(participant *p) {
         }
     }
     start_turns(p);
+    rest(p);
     keep_gates(p);
     if (now - p->status_ms > STATUS_MS)
         write_status(p);
