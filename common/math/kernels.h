@@ -43,17 +43,22 @@ typedef struct fq_moments {
     double mean, m2, m3, m4; /* central moments, divided by n */
 } fq_moments;
 
+/* Floats that the convolution kernels take as scratch, the same for all rows and any number of
+ * lanes. */
+size_t fq_conv_scratch(const fq_conv *c);
+
 typedef struct fq_kernels {
     const char *name;
     /* y [out_c, out_h, out_w, lanes] = conv(x [in_c, in_h, in_w, lanes], w) + bias; bias may be
      * NULL. */
     void (*conv_forward)(const fq_conv *c, const float *x, const float *w, const float *bias,
-                         float *y);
+                         float *y, float *scratch);
     /* dx = gradient by the input (overwrites). */
-    void (*conv_backward_input)(const fq_conv *c, const float *dy, const float *w, float *dx);
+    void (*conv_backward_input)(const fq_conv *c, const float *dy, const float *w, float *dx,
+                                float *scratch);
     /* dw += , dbias += (dbias may be NULL). */
     void (*conv_backward_weights)(const fq_conv *c, const float *x, const float *dy, float *dw,
-                                  float *dbias);
+                                  float *dbias, float *scratch);
     /* C [m, n] = A * B + beta * C, row-major, leading dimensions in elements; trans_a: A is stored
      * [k, m]. Used where BLIS is not built in, and for sizes where it is slower. beta is 0 or 1. */
     void (*gemm)(int trans_a, int trans_b, size_t m, size_t n, size_t k, const float *a, size_t lda,

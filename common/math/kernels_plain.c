@@ -58,7 +58,8 @@ static void add_weight_gradient(void *context, size_t x, size_t w, size_t y) {
 }
 
 static void conv_forward(const fq_conv *c, const float *x, const float *w, const float *bias,
-                         float *y) {
+                         float *y, float *scratch) {
+    (void)scratch;
     const size_t plane = c->out_h * c->out_w * c->lanes;
     for (size_t o = 0; o < c->out_c; o++)
         for (size_t p = 0; p < plane; p++)
@@ -66,7 +67,9 @@ static void conv_forward(const fq_conv *c, const float *x, const float *w, const
     for_each_term(c, add_forward, &(operands){.lanes = c->lanes, .x = x, .w = w, .y = y});
 }
 
-static void conv_backward_input(const fq_conv *c, const float *dy, const float *w, float *dx) {
+static void conv_backward_input(const fq_conv *c, const float *dy, const float *w, float *dx,
+                                float *scratch) {
+    (void)scratch;
     const size_t n = c->in_c * c->in_h * c->in_w * c->lanes;
     for (size_t i = 0; i < n; i++)
         dx[i] = 0.0f;
@@ -75,7 +78,8 @@ static void conv_backward_input(const fq_conv *c, const float *dy, const float *
 }
 
 static void conv_backward_weights(const fq_conv *c, const float *x, const float *dy, float *dw,
-                                  float *dbias) {
+                                  float *dbias, float *scratch) {
+    (void)scratch;
     for_each_term(c, add_weight_gradient,
                   &(operands){.lanes = c->lanes, .x = x, .dy = dy, .dw = dw});
     const size_t plane = c->out_h * c->out_w * c->lanes;

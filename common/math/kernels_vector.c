@@ -354,6 +354,8 @@ static product_shape product_of(const fq_conv *c) {
                            c->out_h * c->out_w * c->lanes};
 }
 
+#include "math/winograd.h"
+
 static void convolve(const direction *d, const float *source, const float *w, const float *bias,
                      float *target) {
     const size_t wide = d->lanes / WIDEST * WIDEST;
@@ -370,13 +372,17 @@ static void convolve(const direction *d, const float *source, const float *w, co
 }
 
 static void conv_forward(const fq_conv *c, const float *x, const float *w, const float *bias,
-                         float *y) {
+                         float *y, float *scratch) {
     if (is_product(c)) {
         const product_shape p = product_of(c);
         for (size_t g = 0; g < c->groups; g++)
             multiply(false, false, p.outs, p.plane, p.terms, w + g * p.outs * p.terms, p.terms,
                      x + g * p.terms * p.plane, p.plane, false,
                      bias == NULL ? NULL : bias + g * p.outs, y + g * p.outs * p.plane, p.plane);
+        return;
+    }
+    if (suits_winograd(c)) {
+        convolve_tiles(c, false, x, w, bias, y, scratch);
         return;
     }
     const size_t sources = c->in_c / c->groups, area = c->kernel_h * c->kernel_w;
@@ -404,13 +410,18 @@ static void conv_forward(const fq_conv *c, const float *x, const float *w, const
 
 /* dx[i, p] = sum over o and the taps that read p of w[o, i, tap] * dy[o, (p + pad - tap) / stride]
  */
-static void conv_backward_input(const fq_conv *c, const float *dy, const float *w, float *dx) {
+static void conv_backward_input(const fq_conv *c, const float *dy, const float *w, float *dx,
+                                float *scratch) {
     if (is_product(c)) { /* dx = w^T dy */
         const product_shape p = product_of(c);
         for (size_t g = 0; g < c->groups; g++)
             multiply(true, false, p.terms, p.plane, p.outs, w + g * p.outs * p.terms, p.terms,
                      dy + g * p.outs * p.plane, p.plane, false, NULL, dx + g * p.terms * p.plane,
                      p.plane);
+        return;
+    }
+    if (suits_winograd(c)) {
+        convolve_tiles(c, true, dy, w, NULL, dx, scratch);
         return;
     }
     const size_t targets = c->in_c / c->groups, area = c->kernel_h * c->kernel_w;
@@ -529,7 +540,7 @@ static float sum_of(size_t n, const float *x) {
 }
 
 static void conv_backward_weights(const fq_conv *c, const float *x, const float *dy, float *dw,
-                                  float *dbias) {
+                                  float *dbias, float *scratch) {
     const size_t plane = c->out_h * c->out_w * c->lanes;
     for (size_t o = 0; dbias != NULL && o < c->out_c; o++)
         dbias[o] += sum_of(plane, dy + o * plane);
@@ -541,8 +552,12 @@ static void conv_backward_weights(const fq_conv *c, const float *x, const float 
                      p.terms);
         return;
     }
+    if (suits_winograd(c)) {
+        correlate_tiles(c, x, dy, dw, scratch);
+        return;
+    }
     if (c->kernel_h * (c->kernel_w + 1) * WIDEST > PADDED_FLOATS) { /* nobody has such kernels */
-        fq_kernels_plain.conv_backward_weights(c, x, dy, dw, NULL);
+        fq_kernels_plain.conv_backward_weights(c, x, dy, dw, NULL, scratch);
         return;
     }
     const size_t wide = c->lanes / WIDEST * WIDEST;

@@ -36,6 +36,7 @@ typedef struct fq_layer_plan {
     fq_tensor_plan tensors[FQ_MAX_LAYER_TENSORS];
     size_t         cache_per_lane;   /* floats kept from forward to backward, times lanes */
     size_t         scratch_per_lane; /* floats free for use within one call, times lanes */
+    size_t scratch_fixed; /* the same, whatever the batch; not together with scratch_per_lane */
     size_t n_channel_groups; /* runs of channels that the layer keeps apart (its weights, or its
                                 moments); 0: none */
     size_t cache_fixed;      /* floats kept, whatever the batch; not together with cache_per_lane */

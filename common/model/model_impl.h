@@ -34,7 +34,8 @@ typedef struct fq_layout {
     size_t spare[FQ_MAX_LAYERS]
                 [FQ_MAX_FROM]; /* a gradient that is not the first for its value, or that only
                                   a hook wants; FQ_NONE: written in its place */
-    size_t cache_fixed[FQ_MAX_LAYERS]; /* in floats, in the block of fixed size */
+    size_t cache_fixed[FQ_MAX_LAYERS]; /* in floats, in the block of fixed size, which begins with
+                                          the scratch of fixed size */
     size_t scratch;
     size_t per_lane, fixed; /* floats in all */
 } fq_layout;

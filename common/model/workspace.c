@@ -74,9 +74,12 @@ static size_t last_reader(const fq_model *model, size_t root) {
 static void lay_out_forward(const fq_model *model, bool train, bool sites, board *b,
                             fq_layout *layout) {
     size_t n = model->network.n_layers, end = 2 * n + 1, scratch = 0;
-    for (size_t i = 0; i < n; i++)
-        if (model->nodes[i].plan.scratch_per_lane > scratch)
-            scratch = model->nodes[i].plan.scratch_per_lane;
+    for (size_t i = 0; i < n; i++) {
+        const fq_layer_plan *plan = &model->nodes[i].plan;
+        scratch = plan->scratch_per_lane > scratch ? plan->scratch_per_lane : scratch;
+        if (plan->scratch_fixed > layout->fixed)
+            layout->fixed = plan->scratch_fixed; /* at the beginning of what is fixed */
+    }
     /* The input stays until the end, so that one batch may be run with several weights. */
     layout->value[0] = place(b, 0, end, fq_shape_count(model->values[0].shape));
     layout->scratch = place(b, 0, end, scratch);
@@ -207,7 +210,8 @@ static fq_layer_pass begin_layer(const fq_model *model, const fq_workspace *ws, 
          .lanes = lanes,
          .train = pass->train,
          .y = value_at(model, ws, i + 1, lanes),
-         .scratch = ws->slab + ws->layout->scratch * lanes,
+         .scratch =
+            node->plan.scratch_fixed > 0 ? ws->fixed : ws->slab + ws->layout->scratch * lanes,
     };
     for (size_t k = 0; k < node->layer->n_inputs; k++) {
         p.in[k] = node->in[k];

@@ -122,7 +122,7 @@ static void rig_init(rig *r, const layer_case *c) {
         r->dw[t] = floats(r->count[t], 1.0f); /* gradients are added to what is there */
     }
     r->cache = floats(r->plan.cache_per_lane * r->lanes + r->plan.cache_fixed, NAN);
-    r->scratch = floats(r->plan.scratch_per_lane * r->lanes, NAN);
+    r->scratch = floats(r->plan.scratch_per_lane * r->lanes + r->plan.scratch_fixed, NAN);
 }
 
 static void rig_fini(rig *r) {
