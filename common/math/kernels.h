@@ -32,6 +32,14 @@ typedef struct fq_conv {
     size_t lanes;
 } fq_conv;
 
+/* A square window that slides over each channel on its own; padding never wins. Every window meets
+ * a pixel. */
+typedef struct fq_pool_window {
+    size_t channels, in_h, in_w, out_h, out_w;
+    size_t kernel, stride, pad;
+    size_t lanes;
+} fq_pool_window;
+
 /* One quantization grid: y = step * (clip(rne(x / step - offset), low, high) + offset).
  * offset is 0, or 0.5 for the two-level grid; low and high are integers with the zero point taken
  * off. See quant/grid.h. */
@@ -59,6 +67,17 @@ typedef struct fq_kernels {
     /* dw += , dbias += (dbias may be NULL). */
     void (*conv_backward_weights)(const fq_conv *c, const float *x, const float *dy, float *dw,
                                   float *dbias, float *scratch);
+    /* y [channels, out_h, out_w, lanes] = maximum; the first wins, and a NaN wins, so that a
+     * diverging run shows. winner (may be NULL), shaped like y: row * kernel + column of its place
+     * in the window, as a float. */
+    void (*max_pool)(const fq_pool_window *p, const float *x, float *y, float *winner);
+    /* dx [channels, in_h, in_w, lanes] = gradient by the input (overwrites). */
+    void (*max_pool_backward)(const fq_pool_window *p, const float *winner, const float *dy,
+                              float *dx);
+    /* y = max(x, 0); y may be x. A NaN stays a NaN. */
+    void (*relu)(size_t n, const float *x, float *y);
+    /* dx = dy where x > 0, else 0; x may be the result of relu, dx may be dy. */
+    void (*relu_backward)(size_t n, const float *x, const float *dy, float *dx);
     /* C [m, n] = A * B + beta * C, row-major, leading dimensions in elements; trans_a: A is stored
      * [k, m]. Used where BLIS is not built in, and for sizes where it is slower. beta is 0 or 1. */
     void (*gemm)(int trans_a, int trans_b, size_t m, size_t n, size_t k, const float *a, size_t lda,

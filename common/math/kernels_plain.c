@@ -88,6 +88,54 @@ static void conv_backward_weights(const fq_conv *c, const float *x, const float 
             dbias[o] += dy[o * plane + p];
 }
 
+static void max_pool(const fq_pool_window *p, const float *x, float *y, float *winner) {
+    size_t o = 0;
+    for (size_t c = 0; c < p->channels; c++)
+        for (size_t oy = 0; oy < p->out_h; oy++)
+            for (size_t ox = 0; ox < p->out_w; ox++)
+                for (size_t l = 0; l < p->lanes; l++, o++) {
+                    const fq_taps rows = fq_taps_inside(p, oy, p->in_h);
+                    const fq_taps columns = fq_taps_inside(p, ox, p->in_w);
+                    size_t        place = rows.first * p->kernel + columns.first;
+                    y[o] = x[fq_tap_pixel(p, c, oy, ox, rows.first, columns.first) + l];
+                    for (size_t i = rows.first; i < rows.end; i++)
+                        for (size_t j = columns.first; j < columns.end; j++) {
+                            const float value = x[fq_tap_pixel(p, c, oy, ox, i, j) + l];
+                            if (value > y[o] || isnan(value)) {
+                                y[o] = value;
+                                place = i * p->kernel + j;
+                            }
+                        }
+                    if (winner != NULL)
+                        winner[o] = (float)place;
+                }
+}
+
+static void max_pool_backward(const fq_pool_window *p, const float *winner, const float *dy,
+                              float *dx) {
+    size_t o = 0;
+    for (size_t i = 0; i < p->channels * p->in_h * p->in_w * p->lanes; i++)
+        dx[i] = 0.0f;
+    for (size_t c = 0; c < p->channels; c++)
+        for (size_t oy = 0; oy < p->out_h; oy++)
+            for (size_t ox = 0; ox < p->out_w; ox++)
+                for (size_t l = 0; l < p->lanes; l++, o++) {
+                    const size_t place = (size_t)winner[o];
+                    dx[fq_tap_pixel(p, c, oy, ox, place / p->kernel, place % p->kernel) + l] +=
+                        dy[o];
+                }
+}
+
+static void relu(size_t n, const float *x, float *y) {
+    for (size_t i = 0; i < n; i++)
+        y[i] = x[i] < 0.0f ? 0.0f : x[i];
+}
+
+static void relu_backward(size_t n, const float *x, const float *dy, float *dx) {
+    for (size_t i = 0; i < n; i++)
+        dx[i] = x[i] > 0.0f ? dy[i] : 0.0f;
+}
+
 static void gemm(int trans_a, int trans_b, size_t m, size_t n, size_t k, const float *a, size_t lda,
                  const float *b, size_t ldb, float beta, float *c, size_t ldc) {
     for (size_t i = 0; i < m; i++)
@@ -170,6 +218,10 @@ const fq_kernels fq_kernels_plain = {
     .conv_forward = conv_forward,
     .conv_backward_input = conv_backward_input,
     .conv_backward_weights = conv_backward_weights,
+    .max_pool = max_pool,
+    .max_pool_backward = max_pool_backward,
+    .relu = relu,
+    .relu_backward = relu_backward,
     .gemm = gemm,
     .axpy = axpy,
     .min_max = min_max,

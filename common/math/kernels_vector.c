@@ -569,6 +569,76 @@ static void conv_backward_weights(const fq_conv *c, const float *x, const float 
 #endif
 }
 
+/* ---- pooling ---- */
+/* A group of lanes. */
+typedef float   eight __attribute__((vector_size(4 * FQ_LANES), aligned(4), may_alias));
+typedef int32_t eight_bits __attribute__((vector_size(4 * FQ_LANES), aligned(4), may_alias));
+
+/* yes where the mask is set, else no. A macro: a function could not take vectors wider than the
+ * registers of the baseline. */
+#define PICK(where, yes, no)                                                                       \
+    ((eight)(((where) & (eight_bits)(yes)) | (~(where) & (eight_bits)(no))))
+
+static void max_pool(const fq_pool_window *p, const float *x, float *y, float *winner) {
+    for (size_t c = 0; c < p->channels; c++)
+        for (size_t oy = 0; oy < p->out_h; oy++) {
+            const fq_taps rows = fq_taps_inside(p, oy, p->in_h);
+            for (size_t ox = 0; ox < p->out_w; ox++) {
+                const fq_taps columns = fq_taps_inside(p, ox, p->in_w);
+                const float  *from = x + fq_tap_pixel(p, c, oy, ox, rows.first, columns.first);
+                for (size_t l = 0; l < p->lanes; l += FQ_LANES, from += FQ_LANES, y += FQ_LANES) {
+                    eight best = *(const eight *)from;
+                    eight place = (eight){0} + (float)(rows.first * p->kernel + columns.first);
+                    for (size_t i = rows.first; i < rows.end; i++)
+                        for (size_t j = columns.first; j < columns.end; j++) {
+                            const size_t     at = (i - rows.first) * p->in_w + (j - columns.first);
+                            const eight      value = *(const eight *)(from + at * p->lanes);
+                            const eight      here = (eight){0} + (float)(i * p->kernel + j);
+                            const eight_bits wins = (value > best) | (value != value);
+                            best = PICK(wins, value, best);
+                            place = PICK(wins, here, place);
+                        }
+                    *(eight *)y = best;
+                    if (winner != NULL) {
+                        *(eight *)winner = place;
+                        winner += FQ_LANES;
+                    }
+                }
+            }
+        }
+}
+
+static void max_pool_backward(const fq_pool_window *p, const float *winner, const float *dy,
+                              float *dx) {
+    const bool once = fq_windows_tile(p); /* each pixel is set once */
+    if (!once)
+        memset(dx, 0, p->channels * p->in_h * p->in_w * p->lanes * sizeof *dx);
+    for (size_t c = 0; c < p->channels; c++)
+        for (size_t oy = 0; oy < p->out_h; oy++) {
+            const fq_taps rows = fq_taps_inside(p, oy, p->in_h);
+            for (size_t ox = 0; ox < p->out_w; ox++) {
+                const fq_taps columns = fq_taps_inside(p, ox, p->in_w);
+                float        *to = dx + fq_tap_pixel(p, c, oy, ox, rows.first, columns.first);
+                for (size_t l = 0; l < p->lanes; l += FQ_LANES, to += FQ_LANES) {
+                    const eight place = *(const eight *)winner, g = *(const eight *)dy;
+                    for (size_t i = rows.first; i < rows.end; i++)
+                        for (size_t j = columns.first; j < columns.end; j++) {
+                            const size_t at = (i - rows.first) * p->in_w + (j - columns.first);
+                            const eight  here = (eight){0} + (float)(i * p->kernel + j);
+                            const eight  part = PICK(place == here, g, (eight){0});
+                            eight       *pixel = (eight *)(to + at * p->lanes);
+                            if (once)
+                                *pixel = part;
+                            else
+                                *pixel += part;
+                        }
+                    winner += FQ_LANES;
+                    dy += FQ_LANES;
+                }
+            }
+        }
+}
+
 /* ---- one pass over a vector ---- */
 typedef int32_t NAME(mask) __attribute__((vector_size(4 * WIDEST)));
 typedef float   NAME(half) __attribute__((vector_size(2 * WIDEST), aligned(4), may_alias));
@@ -602,6 +672,26 @@ static void axpy(size_t n, float a, const float *x, float *y) {
         NAME(store)(y + i, NAME(load)(y + i) + a * NAME(load)(x + i));
     for (; i < n; i++)
         y[i] += a * x[i];
+}
+
+static void relu(size_t n, const float *x, float *y) {
+    const VEC zero = {0};
+    size_t    i = 0;
+    for (; i + WIDEST <= n; i += WIDEST) {
+        const VEC v = NAME(load)(x + i);
+        NAME(store)(y + i, choose(v < zero, zero, v));
+    }
+    for (; i < n; i++)
+        y[i] = x[i] < 0.0f ? 0.0f : x[i];
+}
+
+static void relu_backward(size_t n, const float *x, const float *dy, float *dx) {
+    const VEC zero = {0};
+    size_t    i = 0;
+    for (; i + WIDEST <= n; i += WIDEST)
+        NAME(store)(dx + i, choose(NAME(load)(x + i) > zero, NAME(load)(dy + i), zero));
+    for (; i < n; i++)
+        dx[i] = x[i] > 0.0f ? dy[i] : 0.0f;
 }
 
 static void min_max(size_t n, const float *x, float *low, float *high) {
@@ -759,6 +849,10 @@ const fq_kernels PASTE(fq_kernels_, FQ_ROW) = {
     .conv_forward = conv_forward,
     .conv_backward_input = conv_backward_input,
     .conv_backward_weights = conv_backward_weights,
+    .max_pool = max_pool,
+    .max_pool_backward = max_pool_backward,
+    .relu = relu,
+    .relu_backward = relu_backward,
     .gemm = gemm,
     .axpy = axpy,
     .min_max = min_max,

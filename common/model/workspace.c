@@ -116,6 +116,8 @@ static void lay_out_backward(const fq_model *model, bool sites, board *b, fq_lay
             const fq_value *value = &model->values[node->input[k]];
             bool            hooked = sites && node->site != FQ_NONE && !value->needs_gradient;
             layout->spare[i][k] = FQ_NONE;
+            if (node->in_place)
+                continue;
             if ((value->needs_gradient && written[value->root]) || hooked)
                 layout->spare[i][k] = place(b, 2 * n - i, 2 * n - i, fq_shape_count(value->shape));
             written[value->root] = true;
