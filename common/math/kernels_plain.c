@@ -107,7 +107,9 @@ static void max_pool(const fq_pool_window *p, const float *x, float *y, float *w
                             }
                         }
                     if (winner != NULL)
-                        winner[o] = (float)place;
+                        winner[o] = p->relu && !(y[o] > 0.0f) ? -1.0f : (float)place;
+                    if (p->relu && y[o] < 0.0f)
+                        y[o] = 0.0f;
                 }
 }
 
@@ -120,6 +122,8 @@ static void max_pool_backward(const fq_pool_window *p, const float *winner, cons
         for (size_t oy = 0; oy < p->out_h; oy++)
             for (size_t ox = 0; ox < p->out_w; ox++)
                 for (size_t l = 0; l < p->lanes; l++, o++) {
+                    if (winner[o] < 0.0f)
+                        continue;
                     const size_t place = (size_t)winner[o];
                     dx[fq_tap_pixel(p, c, oy, ox, place / p->kernel, place % p->kernel) + l] +=
                         dy[o];
@@ -134,6 +138,69 @@ static void relu(size_t n, const float *x, float *y) {
 static void relu_backward(size_t n, const float *x, const float *dy, float *dx) {
     for (size_t i = 0; i < n; i++)
         dx[i] = x[i] > 0.0f ? dy[i] : 0.0f;
+}
+
+static void add(size_t n, const float *a, const float *b, bool with_relu, float *y) {
+    for (size_t i = 0; i < n; i++)
+        y[i] = a[i] + b[i];
+    if (with_relu)
+        relu(n, y, y);
+}
+
+static void group_norm(const fq_norm *n, const float *x, const float *scale, const float *shift,
+                       float *mean, float *r, float *y) {
+    const size_t rows = n->depth * n->pixels;
+    for (size_t l = 0; l < n->lanes; l++) {
+        double sum = 0, squares = 0;
+        for (size_t i = 0; i < rows; i++)
+            sum += (double)x[i * n->lanes + l];
+        mean[l] = (float)(sum / (double)rows);
+        for (size_t i = 0; i < rows; i++) {
+            const double d = (double)x[i * n->lanes + l] - (double)mean[l];
+            squares += d * d;
+        }
+        r[l] = (float)(1.0 / sqrt(squares / (double)rows + (double)n->epsilon));
+        for (size_t i = 0; i < rows; i++) {
+            const size_t at = i * n->lanes + l, c = i / n->pixels;
+            y[at] = scale[c] * (x[at] - mean[l]) * r[l] + shift[c];
+            if (n->relu && y[at] < 0.0f)
+                y[at] = 0.0f;
+        }
+    }
+}
+
+/* The gradient in front of the ReLU, and z = (x - mean) r, of value i of the group. */
+static double norm_gradient(const fq_norm *n, const float *x, const float *scale,
+                            const float *shift, const float *mean, const float *r, const float *dy,
+                            size_t i, double *z) {
+    const size_t l = i % n->lanes, c = i / n->lanes / n->pixels;
+    *z = ((double)x[i] - (double)mean[l]) * (double)r[l];
+    return n->relu && !((double)scale[c] * *z + (double)shift[c] > 0.0) ? 0.0 : (double)dy[i];
+}
+
+/* With e = scale_c dy, for each lane:
+ *     dx = r (e - sum(e) / n - z sum(e z) / n);   dscale_c = sum(dy z),  dshift_c = sum(dy) */
+static void group_norm_backward(const fq_norm *n, const float *x, const float *scale,
+                                const float *shift, const float *mean, const float *r,
+                                const float *dy, float *dscale, float *dshift, float *dx) {
+    const size_t rows = n->depth * n->pixels;
+    for (size_t l = 0; l < n->lanes; l++) {
+        double sum_e = 0, sum_ez = 0, z;
+        for (size_t i = 0; i < rows; i++) {
+            const size_t at = i * n->lanes + l, c = i / n->pixels;
+            const double g = norm_gradient(n, x, scale, shift, mean, r, dy, at, &z);
+            sum_e += (double)scale[c] * g;
+            sum_ez += (double)scale[c] * g * z;
+            dscale[c] += (float)(g * z);
+            dshift[c] += (float)g;
+        }
+        for (size_t i = 0; i < rows && dx != NULL; i++) {
+            const size_t at = i * n->lanes + l;
+            const double g = norm_gradient(n, x, scale, shift, mean, r, dy, at, &z);
+            dx[at] = (float)((double)r[l] * ((double)scale[i / n->pixels] * g -
+                                             (sum_e + z * sum_ez) / (double)rows));
+        }
+    }
 }
 
 static void gemm(int trans_a, int trans_b, size_t m, size_t n, size_t k, const float *a, size_t lda,
@@ -222,6 +289,9 @@ const fq_kernels fq_kernels_plain = {
     .max_pool_backward = max_pool_backward,
     .relu = relu,
     .relu_backward = relu_backward,
+    .add = add,
+    .group_norm = group_norm,
+    .group_norm_backward = group_norm_backward,
     .gemm = gemm,
     .axpy = axpy,
     .min_max = min_max,

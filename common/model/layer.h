@@ -49,6 +49,7 @@ typedef struct fq_layer_pass {
     fq_shape             in[FQ_MAX_FROM], out;
     size_t               batch, lanes;
     bool                 train;
+    bool                 relu; /* give max(output, 0); dy is the gradient by that, y the result */
     const float         *x[FQ_MAX_FROM]; /* [in, lanes] */
     float               *y;              /* [out, lanes]  * forward */
     const float         *w[FQ_MAX_LAYER_TENSORS];
@@ -75,6 +76,9 @@ typedef struct fq_layer {
     /* y may be x[0], and dx[0] may be dy: backward then finds the output in x[0]. The model makes
      * use of it where no other layer reads the input. */
     bool in_place;
+    /* Heeds pass->relu; the model makes use of it for a relu that works in place behind the layer,
+     * or before it if the order does not matter. */
+    bool applies_relu, commutes_with_relu;
     /* Shapes, tensors and memory for these inputs, or FQ_EINVAL saying what does not fit. */
     fq_status (*plan)(const fq_layer_spec *spec, const fq_shape *in, fq_layer_plan *out);
     /* Both NULL: the output is the input under another shape, and nothing is copied. */

@@ -19,7 +19,8 @@ static fq_pool_window geometry(const fq_layer_pass *p) {
                             .kernel = window.kernel,
                             .stride = window.stride,
                             .pad = window.pad,
-                            .lanes = p->lanes};
+                            .lanes = p->lanes,
+                            .relu = p->relu};
 }
 
 static void forward(fq_layer_pass *p) {
@@ -39,6 +40,8 @@ const fq_layer fq_layer_max_pool2d = {
     .n_inputs = 1,
     .keys = "kernel stride pad",
     .sign = FQ_SIGN_KEPT,
+    .applies_relu = true,
+    .commutes_with_relu = true,
     .plan = plan,
     .forward = forward,
     .backward = backward,

@@ -1,5 +1,6 @@
 #include "model/model.h"
 
+#include "model/layer_impl.h"
 #include "model/model_impl.h"
 
 #include <assert.h>
@@ -197,6 +198,12 @@ static void settle_in_place(fq_model *model) {
             node->layer->in_place && from > 0 && input->root == from && input->readers == 1;
         if (node->in_place || node->layer->forward == NULL)
             value->root = input->root;
+        fq_node *before = from > 0 ? &model->nodes[from - 1] : NULL;
+        if (node->in_place && node->layer == &fq_layer_relu && before->layer->applies_relu)
+            node->skipped = before->relu = true;
+        if (before != NULL && before->layer == &fq_layer_relu && before->in_place &&
+            !before->skipped && input->readers == 1 && node->layer->commutes_with_relu)
+            before->skipped = node->relu = true;
     }
 }
 

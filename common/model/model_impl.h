@@ -16,6 +16,8 @@ typedef struct fq_node {
     size_t          tensor[FQ_MAX_LAYER_TENSORS]; /* indices into the model's tensors */
     size_t          site;                         /* FQ_NONE: not a site */
     bool            in_place;                     /* the output lies where the input was */
+    bool            relu;                         /* the layer applies a relu next to it */
+    bool            skipped;                      /* a relu that a layer next to it applies */
 } fq_node;
 
 typedef struct fq_value {

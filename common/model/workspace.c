@@ -211,6 +211,7 @@ static fq_layer_pass begin_layer(const fq_model *model, const fq_workspace *ws, 
          .batch = pass->batch,
          .lanes = lanes,
          .train = pass->train,
+         .relu = node->relu,
          .y = value_at(model, ws, i + 1, lanes),
          .scratch =
             node->plan.scratch_fixed > 0 ? ws->fixed : ws->slab + ws->layout->scratch * lanes,
@@ -253,7 +254,7 @@ const float *fq_model_forward(const fq_model *model, fq_workspace *ws, const flo
     assert(ws->train || !pass->train);
     for (size_t i = 0; i < model->network.n_layers; i++) {
         const fq_node *node = &model->nodes[i];
-        if (node->layer->forward == NULL)
+        if (node->layer->forward == NULL || node->skipped)
             continue;
         fq_layer_pass p = begin_layer(model, ws, w, pass, i);
         for (size_t t = 0; t < node->plan.n_tensors && pass->train && pass->statistics != NULL; t++)
@@ -317,6 +318,7 @@ void fq_model_backward(const fq_model *model, fq_workspace *ws, const float *w, 
     memcpy(ws->slab + ws->layout->gradient[logits->root] * fq_lanes(pass->batch), dlogits,
            fq_shape_count(logits->shape) * fq_lanes(pass->batch) * sizeof *dlogits);
     for (size_t i = n; i-- > 0;)
-        if (model->nodes[i].layer->backward != NULL && model->values[i + 1].needs_gradient)
+        if (model->nodes[i].layer->backward != NULL && !model->nodes[i].skipped &&
+            model->values[i + 1].needs_gradient)
             backward_layer(model, ws, w, pass, i, grad);
 }
