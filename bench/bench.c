@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 /* ---- options ---- */
@@ -62,6 +63,12 @@ fq_status fq_bench_repeat(fq_bench_work *work, void *context, double seconds, fq
     }
     *out = fq_spread_of(taken, n);
     return FQ_OK;
+}
+
+double fq_bench_cpu_seconds(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
 /* ---- data ---- */
@@ -115,11 +122,13 @@ static fq_status write_part(const fq_made_data *data, const char *folder, const 
             patterns[c * features + f] = pattern(f, c);
     for (size_t i = 0; i < n; i++) {
         fq_rng rng = fq_rng_stream(data->seed, FQ_RNG_DATA, 0, i, 0, users ? 0 : 1);
-        y[i] = (uint16_t)fq_rng_below(&rng, data->classes);
         who[i] = (uint32_t)(i / (data->examples == 0 ? 1 : data->examples));
+        y[i] = users && fq_rng_below(&rng, 2) == 0
+                   ? (uint16_t)((2 * who[i] + fq_rng_below(&rng, 2)) % data->classes)
+                   : (uint16_t)fq_rng_below(&rng, data->classes);
         fq_rng_fill_normal(&rng, noise, features);
         for (size_t f = 0; f < features; f++) {
-            float value = 128.0f + 30.0f * patterns[y[i] * features + f] + 40.0f * noise[f];
+            float value = 128.0f + 5.0f * patterns[y[i] * features + f] + 40.0f * noise[f];
             x[i * features + f] = (unsigned char)fminf(fmaxf(value, 0.0f), 255.0f);
         }
     }
@@ -138,6 +147,15 @@ done:
     free(noise);
     free(patterns);
     return status;
+}
+
+fq_made_data fq_made_data_for(const char *model) {
+    fq_made_data data = {.shape = {1, 28, 28}, .classes = 10, .clients = 1, .seed = 1};
+    if (strncmp(model, "resnet", 6) == 0 || strcmp(model, "lenet5_gn") == 0)
+        data.shape = (fq_shape){3, 32, 32};
+    if (strcmp(model, "femnist_cnn") == 0)
+        data.classes = 62;
+    return data;
 }
 
 fq_status fq_made_data_write(const fq_made_data *data, const char *folder) {

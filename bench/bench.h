@@ -27,6 +27,9 @@ typedef fq_status       fq_bench_work(void *context);
 FQ_MUST_CHECK fq_status fq_bench_repeat(fq_bench_work *work, void *context, double seconds,
                                         fq_spread *out);
 
+/* Processor time of all threads of this process: other work on the machine does not lengthen it. */
+double fq_bench_cpu_seconds(void);
+
 /* ---- data: examples of a shape as NumPy arrays in a folder ---- */
 typedef struct fq_made_data {
     fq_shape shape;
@@ -35,7 +38,10 @@ typedef struct fq_made_data {
     uint64_t test_examples;     /* 0: no test part */
     uint64_t seed;
 } fq_made_data;
-/* Bytes around a pattern of the class, so that there is something to learn. */
+/* One client, in the shape that this network of the zoo is made for; without examples as yet. */
+fq_made_data fq_made_data_for(const char *model);
+/* Bytes around a pattern of the class, so that there is something to learn. Half of a user's
+ * examples are of two classes of its own. */
 FQ_MUST_CHECK fq_status fq_made_data_write(const fq_made_data *data, const char *folder);
 
 /* ---- folders ---- */

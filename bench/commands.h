@@ -5,6 +5,8 @@
 
 #include "program/program.h"
 
-fq_command_function fq_bench_step_command, fq_bench_peak_command, fq_bench_data_command;
+fq_command_function fq_bench_step_command, fq_bench_aggregate_command, fq_bench_scale_command,
+    fq_bench_evaluate_command, fq_bench_loop_command, fq_bench_peak_command, fq_bench_data_command,
+    fq_bench_watch_command;
 
 #endif

@@ -70,19 +70,9 @@ static void stamp(const fq_algo_client *client, const float *w, float *grad) {
 
 static const fq_algorithm stamping = {.name = "fedavg", .n_up = 1, .client_grad = stamp};
 
-/* What each network of the zoo is made for. */
-static fq_made_data data_for(const char *model) {
-    fq_made_data data = {.shape = {1, 28, 28}, .classes = 10, .clients = 1, .seed = 1};
-    if (strncmp(model, "resnet", 6) == 0 || strcmp(model, "lenet5_gn") == 0)
-        data.shape = (fq_shape){3, 32, 32};
-    if (strcmp(model, "femnist_cnn") == 0)
-        data.classes = 62;
-    return data;
-}
-
 static fq_status set_up(const fq_cli *cli, step_job *job) {
     char         yaml[PATH_MAX + 1024], methods[512] = "[]";
-    fq_made_data data = data_for(job->model);
+    fq_made_data data = fq_made_data_for(job->model);
     data.examples = job->batch * BATCHES;
     data.test_examples = 1;
     FQ_TRY(fq_bench_folder_make(job->folder));
