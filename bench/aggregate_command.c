@@ -81,7 +81,7 @@ static fq_status accept_one(void *context, size_t task, size_t worker) {
 
 /* Rounds until the time is over; only accepting and closing count, not the coding of the model. */
 static fq_status measure_rounds(aggregate_job *job) {
-    enum { MOST = 512, LEAST = 5 };
+    enum { MOST = 512, LEAST = 3 };
     double accept[MOST], closing[MOST], began = fq_now();
     size_t n = 0;
     for (size_t r = 0; n < MOST && (n < LEAST || fq_now() - began < 2.0 * job->seconds); r++) {

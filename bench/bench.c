@@ -50,7 +50,7 @@ fq_spread fq_spread_of(double *x, size_t n) {
 }
 
 fq_status fq_bench_repeat(fq_bench_work *work, void *context, double seconds, fq_spread *out) {
-    enum { AT_LEAST = 5, AT_MOST = 4096 };
+    enum { AT_LEAST = 3, AT_MOST = 4096 };
     double taken[AT_MOST], began = fq_now();
     size_t n = 0;
     FQ_TRY(work(context));

@@ -21,7 +21,7 @@ typedef struct fq_spread {
 /* Sorts x [n]; n = 0 gives zeros. */
 fq_spread fq_spread_of(double *x, size_t n);
 
-/* Repeat `work` until `seconds` have passed, 5 times at least; the seconds of each repetition. The
+/* Repeat `work` until `seconds` have passed, 3 times at least; the seconds of each repetition. The
  * first one, which finds cold memory, does not count. */
 typedef fq_status       fq_bench_work(void *context);
 FQ_MUST_CHECK fq_status fq_bench_repeat(fq_bench_work *work, void *context, double seconds,

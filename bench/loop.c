@@ -74,9 +74,9 @@ FQ_INLINE void step(float *w, size_t features, size_t classes, size_t batch, con
 }
 
 #if defined(__x86_64__)
-__attribute__((target("avx512f,prefer-vector-width=512"))) static void
-step_v4(float *w, size_t features, size_t classes, size_t batch, const float *x, const uint16_t *y,
-        float rate) {
+__attribute__((target("avx512f"))) static void step_v4(float *w, size_t features, size_t classes,
+                                                       size_t batch, const float *x,
+                                                       const uint16_t *y, float rate) {
     step(w, features, classes, batch, x, y, rate);
 }
 
@@ -106,10 +106,10 @@ void fq_loop_step(float *w, size_t features, size_t classes, size_t batch, const
 uint16_t fq_loop_predict(const float *w, size_t features, size_t classes, const float *x) {
     const float *const rows[TILE] = {x, x, x, x};
     float              z[TILE][L];
-    uint16_t           best = 0;
+    size_t             best = 0;
     logits_of(w, features, rows, z);
-    for (uint16_t c = 1; c < classes; c++)
+    for (size_t c = 1; c < classes; c++)
         if (z[0][c] > z[0][best])
             best = c;
-    return best;
+    return (uint16_t)best;
 }

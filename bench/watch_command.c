@@ -109,11 +109,11 @@ static void become(const fq_cli *cli) {
     if (output != NULL)
         file = open(output, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     char **arguments = calloc(cli->n_operands + 1, sizeof *arguments);
-    if (file >= 0 && arguments != NULL && dup2(file, STDOUT_FILENO) >= 0) {
-        for (size_t i = 0; i < cli->n_operands; i++)
-            arguments[i] = strdup(cli->operands[i]);
-        execvp(arguments[0], arguments);
-    }
+    bool   there = arguments != NULL;
+    for (size_t i = 0; there && i < cli->n_operands; i++)
+        there = (arguments[i] = strdup(cli->operands[i])) != NULL;
+    if (there && file >= 0 && dup2(file, STDOUT_FILENO) >= 0)
+        execvp(cli->operands[0], arguments);
     fprintf(stderr, "fedq-bench watch: cannot run %s: %s\n", cli->operands[0], strerror(errno));
     _exit(127);
 }

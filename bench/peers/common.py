@@ -130,21 +130,25 @@ def build(name, shape, classes, widths=None):
 
 # ---- data made by `fedq-bench data` ----
 class Data:
-    """Floats in 0..1 and labels; the examples of client k are rows begin[k] to begin[k + 1]."""
+    """Bytes in mapped files, made floats in 0..1 when asked for; client k has rows begin[k] to begin[k + 1]."""
     def __init__(self, folder):
-        raw = np.load(os.path.join(folder, "features.npy"), mmap_mode="r")
-        self.x = torch.from_numpy(np.asarray(raw).astype(np.float32) / 255)
-        self.y = torch.from_numpy(np.load(os.path.join(folder, "labels.npy")).astype(np.int64))
+        self.x = np.load(os.path.join(folder, "features.npy"), mmap_mode="r")
+        self.y = np.load(os.path.join(folder, "labels.npy")).astype(np.int64)
         users = np.load(os.path.join(folder, "users.npy"))
         self.clients = int(users[-1]) + 1
         self.begin = np.searchsorted(users, np.arange(self.clients + 1))
         self.shape = self.x.shape[1:]
-        self.test_x = torch.from_numpy(np.load(os.path.join(folder, "test_features.npy")).astype(np.float32) / 255)
-        self.test_y = torch.from_numpy(np.load(os.path.join(folder, "test_labels.npy")).astype(np.int64))
+        self.test_x = np.load(os.path.join(folder, "test_features.npy"), mmap_mode="r")
+        self.test_y = np.load(os.path.join(folder, "test_labels.npy")).astype(np.int64)
         self.classes = int(max(self.y.max(), self.test_y.max())) + 1
 
     def client(self, k):
-        return self.x[self.begin[k]:self.begin[k + 1]], self.y[self.begin[k]:self.begin[k + 1]]
+        rows = slice(self.begin[k], self.begin[k + 1])
+        return floats(self.x[rows]), torch.from_numpy(self.y[rows])
+
+
+def floats(raw):
+    return torch.from_numpy(raw.astype(np.float32)).div_(255)
 
 
 def train_epoch(model, x, y, batch, rate):
@@ -160,13 +164,15 @@ def train_epoch(model, x, y, batch, rate):
     return -(-len(y) // batch)
 
 
-def accuracy(model, x, y):
+def accuracy(model, data):
+    """On the test part."""
     model.eval()
-    right = 0
+    right, n = 0, len(data.test_y)
     with torch.no_grad():
-        for i in range(0, len(y), 256):
-            right += int((model(x[i:i + 256]).argmax(1) == y[i:i + 256]).sum())
-    return right / len(y)
+        for i in range(0, n, 256):
+            found = model(floats(data.test_x[i:i + 256])).argmax(1)
+            right += int((found == torch.from_numpy(data.test_y[i:i + 256])).sum())
+    return right / n
 
 
 def peak_mib():

@@ -36,4 +36,4 @@ model.load_state_dict(weights)
 finish({"rounds": a.rounds, "steps": steps, "train_seconds": seconds, "train_cpu_seconds": cpu_seconds,
         "rounds_per_second": a.rounds / seconds, "client_steps_per_second": steps / seconds,
         "seconds_first_round": first, "own_peak_mib": peak_mib(),
-        "accuracy": accuracy(model, data.test_x, data.test_y)})
+        "accuracy": accuracy(model, data)})

@@ -65,7 +65,7 @@ def serve(grid, context):
         if round_number == a.rounds:
             times["ended"] = time.time()
             model.load_state_dict(arrays.to_torch_state_dict())
-            times["accuracy"] = accuracy(model, data.test_x, data.test_y)
+            times["accuracy"] = accuracy(model, data)
 
     strategy = FedAvg(fraction_train=a.cohort / data.clients, fraction_evaluate=0.0, min_train_nodes=a.cohort,
                       min_available_nodes=data.clients)

@@ -28,7 +28,7 @@ says() { # says WHAT FIELD VALUE
 # ---- help, version, wrong usage
 call --help
 succeeded --help
-commands=(step peak data)
+commands=(step aggregate scale evaluate loop peak data watch)
 for command in "${commands[@]}"; do
     grep -qw "$command" stdout || fail "--help does not mention $command"
 done
@@ -77,6 +77,35 @@ call step --model logreg --seconds 0.02
 succeeded "a step as text"
 grep -q '^ms_per_step_median' stdout || fail "no median in the text"
 
+call aggregate --bits 9
+refused "a width that no format has" --bits
+call scale --clients 10 --cohort 11
+refused "a cohort larger than all" --cohort
+
+# ---- updates
+for bits in 32 8 2; do
+    call aggregate --params 20000 --bits $bits --seconds 0.05 --json
+    has "updates of $bits bits" accept_gbps copy_gbps accept_share_of_copy close_gbps encode_gbps encode_zstd_gbps \
+        decode_zstd_gbps zstd_bytes_share seal_gbps open_gbps open_payload_gbps bytes_per_update
+    says "updates of $bits bits" params 20000
+    # a scale for each of the two tensors and the envelope come on top
+    [ "$(of "json_extract(j, '\$.bytes_per_update') BETWEEN 20000 * $bits / 8 AND 20000 * $bits / 8 + 200")" = 1 ] ||
+        fail "updates of $bits bits: $(of "json_extract(j, '\$.bytes_per_update')") bytes"
+done
+
+# ---- many clients
+call scale --clients 3000 --cohort 20 --rounds 3 --workers 2 --json
+has scale rounds_per_second client_updates_per_second seconds_first_round peak_mib
+says scale rounds 3
+says scale clients 3000
+call scale --clients 100 --cohort 10 --seconds 0.01 --set train.rate=-1 --json
+refused "a setting that is wrong" train.rate
+
+# ---- an evaluation
+call evaluate --model logreg --examples 100 --weights 8,4,2 --seconds 0.02 --json
+has evaluate ms_per_evaluation_median ms_float_only_median passes_per_second
+says evaluate figures 4
+
 # ---- the machine
 call peak --seconds 0.05 --json
 has peak peak_gflops copy_gigabytes_per_second
@@ -84,6 +113,22 @@ has peak peak_gflops copy_gigabytes_per_second
 # ---- made-up data can be trained on
 call data made --clients 5 --examples 30 --test-examples 50 --shape 2x8x8 --classes 3 --json
 has data clients examples
+call loop made --rounds 300 --cohort 2 --batch 10 --rate 0.3 --json
+has loop train_seconds rounds_per_second client_steps_per_second
+says loop steps 1800
+[ "$(of "json_extract(j, '\$.train_accuracy') > 0.6")" = 1 ] || fail "the bare loop learns nothing: $(cat stdout)"
+call loop nowhere
+refused "data that are not there" nowhere
+
+# ---- watching a command: its time, its processes, what it prints, how it ends
+call watch --json --output printed -- sh -c 'echo hello; sleep 0.3 & sleep 0.3; wait'
+has watch wall_seconds peak_mib
+[ "$(cat printed)" = hello ] || fail "watch: the command printed '$(cat printed)'"
+[ "$(of "json_extract(j, '\$.wall_seconds') >= 0.3")" = 1 ] || fail "watch: $(cat stdout)"
+call watch -- sh -c 'exit 3'
+refused "a command that fails" "code 3"
+call watch --limit 0.2 -- sleep 30
+refused "a command that takes too long" 0.2
 
 [ -z "$(ls -d "$work"/fedq-bench-* 2>/dev/null)" ] || fail "left behind: $(ls -d "$work"/fedq-bench-*)"
 finish
