@@ -1,74 +1,107 @@
 /* Federated averaging of logistic regression as a bare loop: the arithmetic that a simulation
- * cannot do without, and nothing else. No coding, no files, no checks, one thread. What a
- * simulation takes more than this is its overhead. */
+ * cannot do without, and nothing else. No coding, no checks, no files but the mapped data; one
+ * thread. What a simulation takes more than this is its overhead. */
 #include "base/clock.h"
+#include "base/file.h"
 #include "bench/bench.h"
 #include "bench/commands.h"
 #include "bench/loop.h"
-#include "data/dataset.h"
 #include "round/round.h"
 
 #include <stdlib.h>
 #include <string.h>
 
+/* Arrays as fq_made_data_write lays them down: a header of 128 bytes, then the values. */
+enum { HEADER = 128 };
+
+typedef struct part {
+    fq_cbytes            x_file, y_file, users_file;
+    const unsigned char *x; /* [n, features] */
+    const uint16_t      *y; /* [n] */
+    size_t               n;
+} part;
+
 typedef struct loop_job {
-    uint64_t       rounds, cohort, batch;
-    double         rate;
-    fq_experiment *experiment;
-    fq_dataset    *dataset;
-    fq_partition  *partition;
-    size_t         features, classes, largest, size; /* size: floats of a model */
-    size_t        *begin;                            /* [clients + 1] of each client's examples */
-    float         *x;                                /* [examples, features] */
-    uint16_t      *y;
-    float         *global, *local, *sum; /* [size], loop.h */
-    double         seconds, cpu_seconds, accuracy;
-    uint64_t       steps;
+    uint64_t rounds, cohort, batch;
+    double   rate;
+    part     train, test;
+    size_t   features, classes, clients, size; /* size: floats of a model */
+    size_t  *begin;                            /* [clients + 1] of each client's examples */
+    float   *x;                                /* [examples of the largest client, features] */
+    float   *global, *local, *sum;             /* [size], loop.h */
+    double   seconds, cpu_seconds, accuracy;
+    uint64_t steps;
 } loop_job;
 
-/* Examples client by client in rows. */
+static fq_status map_array(const char *folder, const char *name, fq_cbytes *out) {
+    char path[PATH_MAX];
+    fq_path_join(folder, name, path);
+    FQ_TRY(fq_file_map(path, out));
+    if (out->size <= HEADER || memcmp(out->data, "\x93NUMPY\x01\x00\x76\x00", 10) != 0)
+        return fq_fail(FQ_EPROTO, "%s was not made by `fedq-bench data`", path);
+    return FQ_OK;
+}
+
+static fq_status map_part(const char *folder, const char *x_name, const char *y_name, part *out,
+                          size_t *features) {
+    FQ_TRY(map_array(folder, x_name, &out->x_file));
+    FQ_TRY(map_array(folder, y_name, &out->y_file));
+    out->x = out->x_file.data + HEADER;
+    out->y = (const uint16_t *)(const void *)(out->y_file.data + HEADER);
+    out->n = (out->y_file.size - HEADER) / sizeof *out->y;
+    *features = out->n == 0 ? 0 : (out->x_file.size - HEADER) / out->n;
+    if (*features == 0 || *features * out->n != out->x_file.size - HEADER)
+        return fq_fail(FQ_EPROTO, "%s/%s and %s do not belong together", folder, x_name, y_name);
+    return FQ_OK;
+}
+
+static void unmap_part(part *one) {
+    fq_file_unmap(&one->x_file);
+    fq_file_unmap(&one->y_file);
+    fq_file_unmap(&one->users_file);
+}
+
+/* Bytes as numbers in 0..1. */
+static void to_floats(const unsigned char *bytes, size_t n, float *x) {
+    for (size_t i = 0; i < n; i++)
+        x[i] = (float)bytes[i] * (1.0f / 255.0f);
+}
+
 static fq_status load(const fq_cli *cli, loop_job *job) {
-    char yaml[PATH_MAX + 256];
-    snprintf(yaml, sizeof yaml,
-             "data: {set: npy, path: \"%s\", clients: 0, split: natural}\nmodel: logreg\n",
-             cli->operands[0]);
-    FQ_TRY(fq_bench_experiment(cli, yaml, &job->experiment));
-    FQ_TRY(fq_dataset_open(&job->experiment->data, 1, &job->dataset));
-    FQ_TRY(fq_partition_create(&job->partition, job->dataset, &job->experiment->data, 1));
-    const size_t clients = fq_partition_clients(job->partition);
-    job->features = fq_shape_count(fq_dataset_shape(job->dataset));
-    job->classes = fq_dataset_classes(job->dataset);
-    job->largest = fq_partition_largest(job->partition);
-    job->size = (job->features + 1) * FQ_LOOP_CLASSES;
+    const char *folder = cli->operands[0];
+    part       *train = &job->train;
+    size_t      features, largest = 0;
+    FQ_TRY(map_part(folder, "features.npy", "labels.npy", train, &job->features));
+    FQ_TRY(map_part(folder, "test_features.npy", "test_labels.npy", &job->test, &features));
+    FQ_TRY(map_array(folder, "users.npy", &train->users_file));
+    const uint32_t *users = (const uint32_t *)(const void *)(train->users_file.data + HEADER);
+    if (features != job->features || train->users_file.size != HEADER + train->n * sizeof *users)
+        return fq_fail(FQ_EPROTO, "%s: the arrays do not belong together", folder);
+    for (size_t i = 0; i < train->n; i++)
+        job->classes = train->y[i] >= job->classes ? train->y[i] + (size_t)1 : job->classes;
     if (job->classes > FQ_LOOP_CLASSES)
-        return fq_fail(FQ_EINVAL, "%s has %zu classes; at most %d are possible", cli->operands[0],
+        return fq_fail(FQ_EINVAL, "%s has %zu classes; at most %d are possible", folder,
                        job->classes, FQ_LOOP_CLASSES);
-    if (job->cohort > clients)
+    job->begin = calloc(train->n + 1, sizeof *job->begin);
+    if (job->begin == NULL)
+        return fq_fail(FQ_ENOMEM, "no memory for a list of clients");
+    for (size_t i = 1; i <= train->n; i++)
+        if (i == train->n || users[i] != users[i - 1]) {
+            job->begin[++job->clients] = i;
+            size_t n = i - job->begin[job->clients - 1];
+            largest = n > largest ? n : largest;
+        }
+    if (job->cohort > job->clients)
         return fq_fail(FQ_EINVAL, "--cohort: %llu of %zu clients is impossible",
-                       (unsigned long long)job->cohort, clients);
-    size_t n = fq_dataset_train_count(job->dataset), lanes = fq_lanes(job->largest);
-    job->begin = calloc(clients + 1, sizeof *job->begin);
-    job->x = calloc(n * job->features, sizeof *job->x);
-    job->y = calloc(n, sizeof *job->y);
-    uint32_t *order = calloc(job->largest, sizeof *order);
-    float    *columns = calloc(lanes * job->features, sizeof *columns);
-    fq_status status = FQ_OK;
-    if (job->begin == NULL || job->x == NULL || job->y == NULL || order == NULL || columns == NULL)
-        status = fq_fail(FQ_ENOMEM, "no memory for %zu examples", n);
-    for (size_t i = 0; status == FQ_OK && i < job->largest; i++)
-        order[i] = (uint32_t)i;
-    for (size_t k = 0; status == FQ_OK && k < clients; k++) {
-        fq_shard shard = fq_partition_shard(job->partition, k);
-        size_t   at = job->begin[k], width = fq_lanes(shard.n);
-        job->begin[k + 1] = at + shard.n;
-        fq_shard_gather(&shard, order, shard.n, width, columns, job->y + at);
-        for (size_t i = 0; i < shard.n; i++)
-            for (size_t f = 0; f < job->features; f++)
-                job->x[(at + i) * job->features + f] = columns[f * width + i];
-    }
-    free(order);
-    free(columns);
-    return status;
+                       (unsigned long long)job->cohort, job->clients);
+    job->size = (job->features + 1) * FQ_LOOP_CLASSES;
+    job->x = calloc(largest * job->features, sizeof *job->x);
+    job->global = calloc(job->size, sizeof *job->global);
+    job->local = calloc(job->size, sizeof *job->local);
+    job->sum = calloc(job->size, sizeof *job->sum);
+    if (job->x == NULL || job->global == NULL || job->local == NULL || job->sum == NULL)
+        return fq_fail(FQ_ENOMEM, "no memory for a model and a client");
+    return FQ_OK;
 }
 
 static fq_status run_rounds(loop_job *job) {
@@ -80,16 +113,16 @@ static fq_status run_rounds(loop_job *job) {
     double began = fq_now(), cpu_began = fq_bench_cpu_seconds();
     for (uint32_t round = 0; status == FQ_OK && round < job->rounds; round++) {
         double weight = 0.0;
-        status =
-            fq_cohort_sample(1, round, fq_partition_clients(job->partition), job->cohort, cohort);
+        status = fq_cohort_sample(1, round, job->clients, job->cohort, cohort);
         memset(job->sum, 0, job->size * sizeof *job->sum);
         for (size_t k = 0; status == FQ_OK && k < job->cohort; k++) {
             size_t first = job->begin[cohort[k]], n = job->begin[cohort[k] + 1] - first;
+            to_floats(job->train.x + first * features, n * features, job->x);
             memcpy(job->local, job->global, job->size * sizeof *job->local);
             for (size_t i = 0; i < n; i += job->batch, job->steps++) {
                 size_t batch = n - i < job->batch ? n - i : job->batch;
-                fq_loop_step(job->local, features, job->classes, batch,
-                             job->x + (first + i) * features, job->y + first + i, (float)job->rate);
+                fq_loop_step(job->local, features, job->classes, batch, job->x + i * features,
+                             job->train.y + first + i, (float)job->rate);
             }
             for (size_t i = 0; i < job->size; i++)
                 job->sum[i] += (float)n * job->local[i];
@@ -108,17 +141,14 @@ static fq_status run_rounds(loop_job *job) {
 
 static fq_status measure(const fq_cli *cli, loop_job *job) {
     FQ_TRY(load(cli, job));
-    job->global = calloc(job->size, sizeof *job->global);
-    job->local = calloc(job->size, sizeof *job->local);
-    job->sum = calloc(job->size, sizeof *job->sum);
-    if (job->global == NULL || job->local == NULL || job->sum == NULL)
-        return fq_fail(FQ_ENOMEM, "no memory for a model");
     FQ_TRY(run_rounds(job));
-    size_t right = 0, n = fq_dataset_train_count(job->dataset);
-    for (size_t i = 0; i < n; i++)
-        right += fq_loop_predict(job->global, job->features, job->classes,
-                                 job->x + i * job->features) == job->y[i];
-    job->accuracy = (double)right / (double)n;
+    size_t right = 0;
+    for (size_t i = 0; i < job->test.n; i++) {
+        to_floats(job->test.x + i * job->features, job->features, job->x);
+        right +=
+            fq_loop_predict(job->global, job->features, job->classes, job->x) == job->test.y[i];
+    }
+    job->accuracy = (double)right / (double)job->test.n;
     return FQ_OK;
 }
 
@@ -136,18 +166,16 @@ int fq_bench_loop_command(const fq_cli *cli, const char *command_line) {
           (json_int_t)job.steps, "train_seconds", job.seconds, "train_cpu_seconds", job.cpu_seconds,
           "rounds_per_second", (double)job.rounds / (job.seconds > 0.0 ? job.seconds : 1.0),
           "client_steps_per_second", (double)job.steps / (job.seconds > 0.0 ? job.seconds : 1.0),
-          "train_accuracy", job.accuracy);
+          "accuracy", job.accuracy);
     if (result != NULL)
         fq_bench_identify(result);
     int code = fq_bench_print(cli, status, result);
     free(job.begin);
     free(job.x);
-    free(job.y);
     free(job.global);
     free(job.local);
     free(job.sum);
-    fq_partition_destroy(&job.partition);
-    fq_dataset_close(&job.dataset);
-    free(job.experiment);
+    unmap_part(&job.train);
+    unmap_part(&job.test);
     return code;
 }

@@ -116,7 +116,7 @@ has data clients examples
 call loop made --rounds 300 --cohort 2 --batch 10 --rate 0.3 --json
 has loop train_seconds rounds_per_second client_steps_per_second
 says loop steps 1800
-[ "$(of "json_extract(j, '\$.train_accuracy') > 0.6")" = 1 ] || fail "the bare loop learns nothing: $(cat stdout)"
+[ "$(of "json_extract(j, '\$.accuracy') > 0.45")" = 1 ] || fail "the bare loop learns nothing: $(cat stdout)"
 call loop nowhere
 refused "data that are not there" nowhere
 
