@@ -70,7 +70,7 @@ static void to_floats(const unsigned char *bytes, size_t n, float *x) {
 static fq_status load(const fq_cli *cli, loop_job *job) {
     const char *folder = cli->operands[0];
     part       *train = &job->train;
-    size_t      features, largest = 0;
+    size_t      features, largest = 1; /* arrays that were checked have examples */
     FQ_TRY(map_part(folder, "features.npy", "labels.npy", train, &job->features));
     FQ_TRY(map_part(folder, "test_features.npy", "test_labels.npy", &job->test, &features));
     FQ_TRY(map_array(folder, "users.npy", &train->users_file));

@@ -66,8 +66,8 @@ static fq_status make_folder(const char *home, const char *name) {
 
 /* What an init that was cut short leaves; nothing else is taken over, and closed to others. */
 static bool is_ours(const char *name) {
-    static const char *const names[] = {".",     "..",          "outbox",
-                                        "state", "client.yaml", "client.yaml.part"};
+    static const char *const names[] = {
+        ".", "..", "outbox", "state", "client.yaml", "client.yaml.part", "client.key.part"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (strcmp(name, names[i]) == 0)
             return true;
@@ -118,7 +118,8 @@ fq_status fq_home_make(const char *home, const char *server, const char *server_
     fq_public_key pinned;
     fq_keypair   *keys = NULL;
     FQ_TRY(check_server(server));
-    if (fq_public_key_parse(server_key, &pinned) != FQ_OK) {
+    if (fq_public_key_parse(server_key, &pinned) != FQ_OK ||
+        fq_public_key_check(&pinned) != FQ_OK) {
         fq_add_context("--server-key");
         return FQ_EINVAL;
     }
@@ -148,6 +149,13 @@ fq_status fq_home_read(const char *home, fq_client_config *config, fq_data_setti
                        "%s is not a client's folder; make one with: fedq-client init %s --server "
                        "tcp://HOST:PORT --server-key KEY",
                        home, home);
+    fq_path_join(home, "client.key", path);
+    if (!fq_file_exists(path))
+        return fq_fail(FQ_EINVAL,
+                       "%s has no client.key: its init was cut short; make it anew with: "
+                       "fedq-client init %s --server tcp://HOST:PORT --server-key KEY",
+                       home, home);
+    fq_path_join(home, "client.yaml", path);
     FQ_TRY(fq_document_read(&document, path));
     const fq_node *root = fq_document_root(document);
     fq_status      status;
@@ -156,6 +164,7 @@ fq_status fq_home_read(const char *home, fq_client_config *config, fq_data_setti
     *has_data = section != NULL;
     FQ_GO(status, fq_section_load(document, section, "data", fq_data_keys, NULL, data));
     FQ_GO(status, fq_data_settings_check(data));
+    data->use = FQ_USE_TRAIN;
     if (check_server(config->server) != FQ_OK ||
         fq_public_key_parse(config->server_key, server_key) != FQ_OK) {
         fq_add_context("%s", path);

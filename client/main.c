@@ -58,8 +58,6 @@ static const fq_command commands[] = {
 static fq_command_function *const functions[] = {fq_client_init_command, fq_client_run_command,
                                                  fq_client_status_command};
 
-static const fq_option program_options[] = {
-    {"json", 0, NULL, false, "Print results as JSON, in place of text"}, {0}};
 static const char *const program_description[] = {
     "fedq trains neural networks by federated averaging so that one model stays accurate at every "
     "bit-width. fedq-client trains on the data of this device; the data never leaves it.",
@@ -86,7 +84,7 @@ static const fq_program program = {.name = "fedq-client",
                                    .summary = "client of a federation",
                                    .description = program_description,
                                    .commands = commands,
-                                   .options = program_options,
+                                   .options = fq_program_options,
                                    .sections = sections,
                                    .see_also = see_also};
 

@@ -89,6 +89,7 @@ typedef struct participant {
     fq_buffer                     head;
     unsigned char                 run[FQ_RUN_ID_BYTES];
     bool                          joined, told_refused;
+    fq_dialer_trouble             told_trouble;
     uint64_t                      connections, beats;
     uint32_t                      window;
     int64_t                       heartbeat_ms, beat_ms, hello_ms, status_ms;
@@ -711,6 +712,15 @@ static void watch_connection(participant *p) {
                      p->options->name, key);
         p->told_refused = true;
     }
+    fq_dialer_trouble trouble = fq_dialer_trouble_of(p->dialer);
+    if (trouble != p->told_trouble && trouble != FQ_DIALER_NO_TROUBLE && !p->told_refused)
+        fq_log_write(p->options->log, FQ_LOG_WARN, "not_connected", "server=%s text=\"%s\"",
+                     p->options->server,
+                     trouble == FQ_DIALER_NOBODY
+                         ? "nobody answers there; trying again and again"
+                         : "who answers there does not shake hands; is server_key in client.yaml "
+                           "that of this coordinator?");
+    p->told_trouble = trouble;
     if (fq_dialer_connections(p->dialer) != p->connections) {
         p->connections = fq_dialer_connections(p->dialer);
         p->told_refused = false;

@@ -131,6 +131,9 @@ static fq_status prepare(stand *s) {
     s->log = (fq_log){.file = fq_cli_has(s->cli, "quiet") ? NULL : stderr,
                       .level = fq_cli_has(s->cli, "verbose") ? FQ_LOG_DEBUG : FQ_LOG_INFO};
     options->log = &s->log;
+    if (!fq_keypair_is_locked(s->keys))
+        fq_log_write(&s->log, FQ_LOG_WARN, "key_not_locked",
+                     "text=\"the secret key may be written to swap space; raise ulimit -l\"");
     return FQ_OK;
 }
 

@@ -4,7 +4,6 @@
 #include "client/home.h"
 
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -30,36 +29,26 @@ static const fq_key keys[] = {
     COUNT(heard_s), COUNT(rounds),   TEXT(hash),      {.name = NULL},
 };
 
-static void put(fq_buffer *json, const char *format, ...) FQ_PRINTF(2, 3);
-static void put(fq_buffer *json, const char *format, ...) {
-    char    text[256];
-    va_list arguments;
-    va_start(arguments, format);
-    int size = vsnprintf(text, sizeof text, format, arguments);
-    va_end(arguments);
-    fq_put_bytes(json, text, (size_t)size < sizeof text ? (size_t)size : sizeof text - 1);
-}
-
 static void put_text_of(fq_buffer *json, const char *name, const char *text) {
-    put(json, "\"%s\": \"", name);
+    fq_put_format(json, "\"%s\": \"", name);
     for (const char *at = text; *at != '\0'; at++)
         if ((unsigned char)*at < 0x20 || *at == '"' || *at == '\\' || *at == 0x7f)
-            put(json, "\\u%04x", (unsigned)(unsigned char)*at);
+            fq_put_format(json, "\\u%04x", (unsigned)(unsigned char)*at);
         else
             fq_put_bytes(json, at, 1);
-    put(json, "\", ");
+    fq_put_format(json, "\", ");
 }
 
 static void put_flag(fq_buffer *json, const char *name, bool flag) {
-    put(json, "\"%s\": %s, ", name, flag ? "true" : "false");
+    fq_put_format(json, "\"%s\": %s, ", name, flag ? "true" : "false");
 }
 
 static void put_count(fq_buffer *json, const char *name, int64_t count) {
-    put(json, "\"%s\": %" PRId64 ", ", name, count);
+    fq_put_format(json, "\"%s\": %" PRId64 ", ", name, count);
 }
 
 void fq_client_status_json(const fq_client_status *s, fq_buffer *json) {
-    put(json, "{");
+    fq_put_format(json, "{");
     put_text_of(json, "run", s->run);
     put_text_of(json, "run_id", s->run_id);
     put_flag(json, "connected", s->connected);
@@ -69,18 +58,19 @@ void fq_client_status_json(const fq_client_status *s, fq_buffer *json) {
     put_count(json, "outbox", s->outbox);
     put_count(json, "accepted", s->accepted);
     put_count(json, "refused", s->refused);
-    put(json, "\"refusals\": {");
+    fq_put_format(json, "\"refusals\": {");
     const char *comma = "";
     for (int r = 1; r < FQ_REASON_END; r++)
         if (s->refusals[r] > 0) {
-            put(json, "%s\"%s\": %" PRId64, comma, fq_reason_name((fq_reason)r), s->refusals[r]);
+            fq_put_format(json, "%s\"%s\": %" PRId64, comma, fq_reason_name((fq_reason)r),
+                          s->refusals[r]);
             comma = ", ";
         }
-    put(json, "}, ");
+    fq_put_format(json, "}, ");
     put_count(json, "heard_s", s->heard_s);
     put_flag(json, "over", s->over);
     put_text_of(json, "hash", s->hash);
-    put(json, "\"rounds\": %" PRId64 "}\n", s->rounds);
+    fq_put_format(json, "\"rounds\": %" PRId64 "}\n", s->rounds);
 }
 
 fq_status fq_client_status_write(const char *home, const fq_client_status *status) {

@@ -45,10 +45,12 @@ typedef struct fq_board {
     double   loss;                           /* of the last round; NaN: none yet */
     double   float_accuracy, low_accuracy;   /* of the last evaluation; negative: none yet */
     int      low_bits;
-    uint64_t bytes_in, bytes_out, illegal, strangers; /* strangers: connections not admitted */
-    uint64_t refusals[FQ_REASON_END];
-    char     hash[65]; /* of the final model; "" until then */
-    size_t   n_peers;
+    /* messages: received, whatever they are; strangers: connections not admitted */
+    uint64_t       bytes_in, bytes_out, messages, illegal, strangers;
+    uint64_t       refusals[FQ_REASON_END];
+    char           hash[65];  /* of the final model; "" until then */
+    char           page[128]; /* where it is served; "" if nowhere */
+    size_t         n_peers;
     fq_board_peer *peers; /* [n_peers] */
 } fq_board;
 

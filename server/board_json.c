@@ -88,10 +88,12 @@ static json_t *board_json(builder *b, const fq_board *board) {
     set(b, out, "low_bits", json_integer(board->low_bits));
     set(b, out, "bytes_in", integer(board->bytes_in));
     set(b, out, "bytes_out", integer(board->bytes_out));
+    set(b, out, "messages", integer(board->messages));
     set(b, out, "illegal", integer(board->illegal));
     set(b, out, "strangers", integer(board->strangers));
     set(b, out, "refusals", refusals(b, board->refusals));
     set(b, out, "hash", text(board->hash));
+    set(b, out, "page", text(board->page));
     for (size_t p = 0; p < board->n_peers; p++)
         b->failures += json_array_append_new(peers, peer_json(b, &board->peers[p])) != 0;
     set(b, out, "peers", peers);

@@ -43,6 +43,7 @@ static fq_status list(const fq_cli *cli, const char *folder) {
 static fq_status add(const char *folder, const char *name, const char *text) {
     fq_public_key key;
     FQ_TRY(fq_public_key_parse(text, &key));
+    FQ_TRY(fq_public_key_check(&key));
     return fq_roster_add(folder, name, &key);
 }
 

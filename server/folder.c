@@ -234,6 +234,13 @@ fq_status fq_server_config_read(const char *folder, fq_server_config *out) {
                        "%s is not a coordinator's folder; make one with: fedq-server init %s "
                        "--settings FILE --listen tcp://ADDRESS:PORT",
                        folder, folder);
+    fq_path_join(folder, "server.key", path);
+    if (!fq_file_exists(path))
+        return fq_fail(FQ_EINVAL,
+                       "%s has no server.key: its init was cut short; make it anew with: "
+                       "fedq-server init %s --settings FILE --listen tcp://ADDRESS:PORT",
+                       folder, folder);
+    fq_path_join(folder, "server.yaml", path);
     FQ_TRY(fq_document_read(&document, path));
     fq_status status =
         fq_section_load(document, fq_document_root(document), "", fq_server_keys, NULL, out);

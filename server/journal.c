@@ -136,6 +136,8 @@ fq_status fq_journal_open(fq_journal **out, const char *folder) {
                            : walk(journal, NULL, NULL);
     if (status == FQ_OK && ftruncate(journal->file, journal->size) != 0)
         status = fq_fail(FQ_EIO, "cannot cut %s: %s", journal->path, strerror(errno));
+    if (status == FQ_OK) /* it may be new, and its records are worth nothing without its name */
+        status = fq_folder_sync_of(journal->path);
     *out = journal;
     if (status != FQ_OK)
         fq_journal_close(out);

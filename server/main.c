@@ -68,8 +68,6 @@ static const fq_command commands[] = {
 static fq_command_function *const functions[] = {fq_server_init_command, fq_server_clients_command,
                                                  fq_server_run_command, fq_server_status_command};
 
-static const fq_option program_options[] = {
-    {"json", 0, NULL, false, "Print results as JSON, in place of text"}, {0}};
 static const char *const program_description[] = {
     "fedq trains neural networks by federated averaging so that one model stays accurate at every "
     "bit-width. fedq-server is the coordinator: it hands out the model, takes encrypted updates "
@@ -81,14 +79,8 @@ static const char *const environment[] = {
     "FQ_KERNELS\tForces an instruction set: plain, baseline, v3 or v4",
     NULL,
 };
-static const char *const exit_status[] = {
-    "0\tSuccess",
-    "1\tFailed or interrupted; the reason is on standard error",
-    "2\tWrong usage or wrong settings",
-    NULL,
-};
 static const fq_manual_section sections[] = {
-    {"EXIT STATUS", exit_status}, {"ENVIRONMENT", environment}, {0}};
+    {"EXIT STATUS", fq_exit_status}, {"ENVIRONMENT", environment}, {0}};
 static const char *const see_also[] = {"fedq-client(1)", "fedq-sim(1)", NULL};
 
 static const fq_program program = {.name = "fedq-server",
@@ -97,7 +89,7 @@ static const fq_program program = {.name = "fedq-server",
                                    .summary = "coordinator of a federation",
                                    .description = program_description,
                                    .commands = commands,
-                                   .options = program_options,
+                                   .options = fq_program_options,
                                    .sections = sections,
                                    .see_also = see_also};
 

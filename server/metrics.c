@@ -4,7 +4,6 @@
 #include "server/http_impl.h"
 
 #include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,34 +13,24 @@
 
 enum { TEXT_BYTES = 1024, N_STATES = FQ_PEER_REVOKED + 1 };
 
-static void put(fq_buffer *out, const char *format, ...) FQ_PRINTF(2, 3);
-static void put(fq_buffer *out, const char *format, ...) {
-    char    line[512];
-    va_list arguments;
-    va_start(arguments, format);
-    int size = vsnprintf(line, sizeof line, format, arguments);
-    va_end(arguments);
-    fq_put_bytes(out, line, (size_t)size < sizeof line ? (size_t)size : sizeof line - 1);
-}
-
 /* The help texts are ours and need no escapes. */
 static void head(fq_buffer *out, const char *name, const char *type, const char *help) {
-    put(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
+    fq_put_format(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
 }
 
 static void put_number(fq_buffer *out, double value) {
     if (isnan(value))
-        put(out, "NaN\n");
+        fq_put_format(out, "NaN\n");
     else if (isinf(value))
-        put(out, value > 0 ? "+Inf\n" : "-Inf\n");
+        fq_put_format(out, value > 0 ? "+Inf\n" : "-Inf\n");
     else
-        put(out, "%.15g\n", value);
+        fq_put_format(out, "%.15g\n", value);
 }
 
 /* `label="value"`, escaped. */
 static void put_label(fq_buffer *out, const char *label, const char *value) {
     char clean[TEXT_BYTES];
-    put(out, "%s=\"", label);
+    fq_put_format(out, "%s=\"", label);
     for (const char *at = fq_text_clean(value, clean, sizeof clean); *at != '\0'; at++)
         if (*at == '\n')
             fq_put_bytes(out, "\\n", 2);
@@ -55,16 +44,16 @@ static void put_label(fq_buffer *out, const char *label, const char *value) {
 
 static void sample(fq_buffer *out, const char *name, const char *label, const char *value,
                    double number) {
-    put(out, "%s{", name);
+    fq_put_format(out, "%s{", name);
     put_label(out, label, value);
-    put(out, "} ");
+    fq_put_format(out, "} ");
     put_number(out, number);
 }
 
 static void single(fq_buffer *out, const char *name, const char *type, const char *help,
                    double value) {
     head(out, name, type, help);
-    put(out, "%s ", name);
+    fq_put_format(out, "%s ", name);
     put_number(out, value);
 }
 
@@ -73,11 +62,11 @@ static void put_run(const fq_board *board, fq_buffer *out) {
                                          "closing",  "paused",    "finished"};
     head(out, "fedq_run_info", "gauge",
          "Always 1; the name of the experiment, the version of fedq.");
-    put(out, "fedq_run_info{");
+    fq_put_format(out, "fedq_run_info{");
     put_label(out, "name", board->name);
     fq_put_u8(out, ',');
     put_label(out, "version", FQ_VERSION);
-    put(out, "} 1\n");
+    fq_put_format(out, "} 1\n");
     head(out, "fedq_phase", "gauge", "1 for what the coordinator is doing, 0 for the rest.");
     for (size_t p = 0; p < sizeof phases / sizeof *phases; p++)
         sample(out, "fedq_phase", "phase", phases[p], strcmp(board->phase, phases[p]) == 0);
@@ -116,6 +105,8 @@ static void put_traffic(const fq_board *board, fq_buffer *out) {
     head(out, "fedq_bytes_total", "counter", "Bytes of messages from (in) and to (out) clients.");
     sample(out, "fedq_bytes_total", "direction", "in", (double)board->bytes_in);
     sample(out, "fedq_bytes_total", "direction", "out", (double)board->bytes_out);
+    single(out, "fedq_messages_total", "counter", "Messages from clients, whatever they were.",
+           (double)board->messages);
     single(out, "fedq_illegal_messages_total", "counter",
            "Messages that did not decode or were not legal.", (double)board->illegal);
     single(out, "fedq_strangers_total", "counter", "Connections that were not admitted.",
@@ -156,10 +147,10 @@ static void put_accuracy(const fq_run_view *view, fq_buffer *out) {
          "Share of right answers on the test set at the last evaluation; 32 bits are float.");
     for (size_t i = 0; i < view->n_figures; i++) {
         const fq_figure *figure = &view->figures[i];
-        put(out, "fedq_accuracy{weight_bits=\"%d\",activation_bits=\"%d\",", figure->weight_bits,
-            figure->activation_bits);
+        fq_put_format(out, "fedq_accuracy{weight_bits=\"%d\",activation_bits=\"%d\",",
+                      figure->weight_bits, figure->activation_bits);
         put_label(out, "rule", figure->rule);
-        put(out, "} ");
+        fq_put_format(out, "} ");
         put_number(out, figure->accuracy);
     }
 }

@@ -20,7 +20,7 @@ void models_forget(service *s) {
 /* The message of the open round's model at `bits` per value. */
 static fq_status encode_model(service *s, uint8_t bits, fq_buffer *out) {
     const fq_coding *download = &s->experiment->server.download;
-    uint32_t         round = fq_server_round(s->server);
+    uint32_t         round = s->round;
     size_t           n;
     const fq_packed *vectors = fq_round_download(s->server, &n);
     if (bits == 0)
@@ -86,7 +86,7 @@ fq_status model_of_bits(service *s, uint8_t bits, const model_format **out) {
 void model_request(service *s, peer *p, const fq_model_part *part) {
     const model_format *format;
     char                text[128];
-    if (s->phase != TRAINING || part->round != fq_server_round(s->server)) {
+    if (s->phase != TRAINING || part->round != s->round) {
         fq_message over = {.kind = FQ_ROUND_OVER, .of.round_over = part->round};
         peer_send(s, p, &over, NULL);
         return;

@@ -56,6 +56,8 @@ static void take_list(service *s, const fq_roster *roster) {
             audit(s, "revoked", p, "");
             fq_log_write(s->options->log, FQ_LOG_WARN, "client_revoked", "name=%s", p->entry.name);
             peer_drop(s, p, FQ_REASON_REVOKED, "revoked by the operator");
+            for (size_t k = 0; k < p->n_hosted; k++)
+                s->given_up[p->hosted[k]] = true; /* no round waits for it to come back */
             release_hosted(s, p);
         } else if (!known) {
             *p = (peer){.entry = roster->entries[i], .heard_ms = -1, .away = true, .able = true};
@@ -73,9 +75,8 @@ fq_status peers_load(service *s) {
     if (stamp == s->roster_stamp)
         return FQ_OK;
     fq_roster roster;
-    FQ_TRY(fq_roster_read(s->options->folder, &roster));
-    fq_status status = FQ_OK;
-    if (roster.n < s->n_peers)
+    fq_status status = fq_roster_read(s->options->folder, &roster);
+    if (status == FQ_OK && roster.n < s->n_peers)
         status = fq_fail(FQ_EPROTO, "clients.txt has lost clients: %zu were there, %zu are",
                          s->n_peers, roster.n);
     for (size_t i = 0; status == FQ_OK && i < s->n_peers; i++)
@@ -91,10 +92,10 @@ fq_status peers_load(service *s) {
         if (order == NULL)
             status = fq_fail(FQ_ENOMEM, "no memory for %zu clients", roster.n);
     }
-    if (status == FQ_OK) {
+    if (status == FQ_OK)
         take_list(s, &roster);
+    if (status == FQ_OK || status == FQ_EPROTO) /* a bad list is complained of once */
         s->roster_stamp = stamp;
-    }
     fq_roster_fini(&roster);
     return status;
 }
@@ -158,8 +159,8 @@ static void give_up_seats(service *s, const peer *p, fq_reason reason, const cha
 void peer_drop(service *s, peer *p, fq_reason reason, const char *text) {
     int64_t ban_ms = (int64_t)(1000.0 * s->config->ban_s);
     give_up_seats(s, p, reason, text);
-    if (p->route.size == 0)
-        return;
+    if (p->route.size == 0 && p->connection == FQ_NO_CONNECTION)
+        return; /* not here, or on its way out */
     peer_refuse(s, p, &p->route, reason, text, (uint32_t)ban_ms);
     p->drop_ms = service_now_ms() + DROP_MS;
     p->route.size = 0;
@@ -189,6 +190,7 @@ void peers_tick(service *s) {
         peer *p = &s->peers[i];
         if (p->drop_ms != 0 && now >= p->drop_ms) {
             fq_listener_drop(s->listener, p->connection);
+            p->connection = FQ_NO_CONNECTION;
             p->drop_ms = 0;
         }
         if (p->joined && !p->away && now - p->heard_ms > limit) {
@@ -217,8 +219,11 @@ static fq_reason judge_hello(const service *s, const peer *p, const fq_hello *he
         return FQ_REASON_VERSION;
     }
     if (hello->simulation && !s->simulated) {
-        snprintf(text, capacity,
-                 "standing for simulated clients is not allowed here (simulated: in server.yaml)");
+        snprintf(text, capacity, "%s",
+                 s->options->setup->partition == NULL
+                     ? "the coordinator has no training examples, so there are no simulated clients"
+                     : "standing for simulated clients is not allowed here (simulated: in "
+                       "server.yaml)");
         return FQ_REASON_NOT_YOURS;
     }
     uint64_t own = (uint64_t)(p - s->peers);

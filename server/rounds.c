@@ -47,12 +47,12 @@ static bool is_available(const service *s, uint64_t k) {
     return owner != NOBODY && peer_is_here(&s->peers[owner]) && s->peers[owner].able;
 }
 
-/* Is a missing client worth waiting for? Not if it was missing already when a gathering ended. */
+/* Is a missing client worth waiting for? Not if it was missing already when a gathering ended, if
+ * its peer was revoked, or if it is here and has not the memory. */
 static bool is_expected(const service *s, uint64_t k) {
     uint32_t owner = s->owner[k];
-    if (s->given_up[k])
-        return false;
-    return owner == NOBODY || !s->peers[owner].entry.revoked;
+    bool     unable = owner != NOBODY && peer_is_here(&s->peers[owner]) && !s->peers[owner].able;
+    return !s->given_up[k] && !unable;
 }
 
 static size_t cohort_size(const service *s) {
@@ -62,8 +62,8 @@ static size_t cohort_size(const service *s) {
 
 /* A place in a queue that depends on nothing but seed, round and client. */
 static uint64_t priority_of(const service *s, uint64_t k) {
-    fq_rng rng = fq_rng_stream((uint64_t)s->experiment->head.seed, FQ_RNG_COHORT,
-                               fq_server_round(s->server), k, 1, 0);
+    fq_rng rng =
+        fq_rng_stream((uint64_t)s->experiment->head.seed, FQ_RNG_COHORT, s->round, k, 1, 0);
     return fq_rng_u64(&rng);
 }
 
@@ -109,8 +109,8 @@ static size_t fill_places(const service *s, uint64_t *cohort, size_t n, candidat
  * of it is here; when waiting has not helped, whoever is here. 0: not yet. */
 static size_t muster(service *s, uint64_t *cohort, candidate *others) {
     size_t n = cohort_size(s), missing = 0, hoped_for = 0;
-    if (fq_cohort_sample((uint64_t)s->experiment->head.seed, fq_server_round(s->server),
-                         s->n_clients, n, cohort) != FQ_OK)
+    if (fq_cohort_sample((uint64_t)s->experiment->head.seed, s->round, s->n_clients, n, cohort) !=
+        FQ_OK)
         return 0;
     for (size_t i = 0; i < n; i++) {
         bool here = is_available(s, cohort[i]);
@@ -199,8 +199,7 @@ void pause_run(service *s, const char *why) {
 
 void resume_run(service *s) {
     if (s->paused)
-        fq_log_write(s->options->log, FQ_LOG_INFO, "resumed", "rounds=%" PRIu32,
-                     fq_server_round(s->server));
+        fq_log_write(s->options->log, FQ_LOG_INFO, "resumed", "rounds=%" PRIu32, s->round);
     s->paused = false;
 }
 
@@ -215,9 +214,8 @@ static void try_to_open(service *s) {
             members[i] = (fq_journal_member){.client = cohort[i],
                                              .examples = s->examples[cohort[i]],
                                              .peer = s->owner[cohort[i]]};
-        const fq_journal_round round = {
-            .round = fq_server_round(s->server), .n = n, .members = members};
-        fq_status status = fq_journal_begin(s->journal, &round);
+        const fq_journal_round round = {.round = s->round, .n = n, .members = members};
+        fq_status              status = fq_journal_begin(s->journal, &round);
         if (status == FQ_EIO) {
             pause_run(s, fq_status_text());
         } else {
@@ -254,7 +252,7 @@ static fq_status take_again(void *context, const fq_journal_update *update) {
 
 fq_status rounds_restore(service *s) {
     const fq_journal_round *found = fq_journal_round_of(s->journal);
-    if (found->n == 0 || found->round != fq_server_round(s->server) || found->n > cohort_size(s))
+    if (found->n == 0 || found->round != s->round || found->n > cohort_size(s))
         return FQ_OK;
     for (size_t i = 0; i < found->n; i++)
         if (found->members[i].client >= s->n_clients || found->members[i].peer >= s->n_peers)
@@ -333,18 +331,25 @@ static void close_done(fq_job *job) {
     }
     resume_run(s);
     s->saving = false;
+    s->round = s->round_row.round;
+    s->loss = s->round_row.loss;
     s->rounds_done++;
     s->seconds_sum += (double)(service_now_ms() - s->round_began_ms) / 1000.0;
     fq_log_write(s->options->log, FQ_LOG_INFO, "round_closed",
                  "round=%" PRIu32 " accepted=%zu asked=%zu loss=%.4f bytes_in=%" PRIu64
                  " bytes_out=%" PRIu64 " seconds=%.2f",
-                 s->plan.round + 1, s->n_accepted, s->n_seats, s->round_row.loss,
-                 s->round_row.bytes_up, s->round_row.bytes_down,
-                 (double)(service_now_ms() - s->round_began_ms) / 1000.0);
+                 s->round, s->n_accepted, s->n_seats, s->loss, s->round_row.bytes_up,
+                 s->round_row.bytes_down, (double)(service_now_ms() - s->round_began_ms) / 1000.0);
     uploads_forget(s);
     models_forget(s);
     s->n_seats = 0;
     gather(s);
+}
+
+/* Of the model as this peer gets it. */
+static uint64_t bytes_for(const service *s, const peer *p) {
+    uint64_t bytes = s->formats[p->model_bits].bytes;
+    return bytes > 0 ? bytes : s->formats[0].bytes;
 }
 
 static void start_closing(service *s) {
@@ -353,10 +358,10 @@ static void start_closing(service *s) {
     s->round_row =
         (fq_round_row){.round = s->plan.round + 1,
                        .n_asked = (uint32_t)s->n_seats,
-                       .bytes_down = s->n_seats * s->formats[0].bytes,
                        .bytes_down_raw = s->n_seats * (1 + recipe->algorithm->n_down) * vector,
                        .seconds_train = (double)(service_now_ms() - s->round_began_ms) / 1000.0};
     for (size_t i = 0; i < s->n_seats; i++) {
+        s->round_row.bytes_down += bytes_for(s, &s->peers[s->seats[i].peer]);
         s->round_row.bytes_up += s->rows[i].bytes_up;
         s->round_row.bytes_up_raw +=
             s->rows[i].bytes_up == 0 ? 0 : recipe->algorithm->n_up * vector;

@@ -24,6 +24,7 @@ typedef struct host {
     fq_board_place  *place;
     fq_http         *http;
     fq_log           log, audit;
+    char             page[128];
     fq_run_result    result;
 } host;
 
@@ -70,8 +71,9 @@ static fq_status start_http(host *h) {
     const fq_http_options options = {
         .address = address, .port = (uint16_t)port, .place = h->place, .folder = h->folder};
     FQ_TRY(fq_http_start(&h->http, &options));
-    fq_log_write(&h->log, FQ_LOG_INFO, "page", "url=http://%s:%u/", address,
-                 (unsigned)fq_http_port(h->http));
+    snprintf(h->page, sizeof h->page, "http://%.100s:%u/", address,
+             (unsigned)fq_http_port(h->http));
+    fq_log_write(&h->log, FQ_LOG_INFO, "page", "url=%s", h->page);
     return FQ_OK;
 }
 
@@ -103,6 +105,10 @@ static fq_status open_host(host *h) {
     fq_path_join(h->folder, "server.key", path);
     FQ_TRY(fq_keypair_load(&h->keys, path));
     FQ_TRY(open_logs(h));
+    if (!fq_keypair_is_locked(h->keys))
+        fq_log_write(&h->log, FQ_LOG_WARN, "key_not_locked",
+                     "text=\"the secret key may be written to swap space; raise ulimit -l\"");
+    h->experiment->data.use = FQ_USE_TEST;
     FQ_TRY(fq_setup_create(h->experiment, &h->setup));
     complete(h);
     fq_gemm_start();
@@ -114,7 +120,7 @@ static fq_status open_host(host *h) {
                                 .label = fq_cli_text(h->cli, "label", ""),
                                 .hint = "",
                                 .durable = true};
-    FQ_TRY(fq_run_open(&h->run, h->experiment, &h->setup, NULL, &run));
+    FQ_TRY(fq_run_open(&h->run, h->experiment, &h->setup, &run));
     FQ_TRY(fq_board_place_create(&h->place));
     return start_http(h);
 }
@@ -145,6 +151,7 @@ static fq_status serve(host *h) {
                                         .run = h->run,
                                         .workers = workers_of(h),
                                         .place = h->place,
+                                        .page = h->page,
                                         .log = &h->log,
                                         .audit = &h->audit};
     return fq_service_run(&options, &h->result);

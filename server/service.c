@@ -28,11 +28,16 @@ void service_fail(service *s, fq_status status) {
 }
 
 /* ---- who may connect ---- */
+static void load_peers(service *s) {
+    char quoted[FQ_LOG_QUOTED];
+    if (peers_load(s) != FQ_OK)
+        fq_log_write(s->options->log, FQ_LOG_ERROR, "clients_unreadable", "text=%s",
+                     fq_log_quote(fq_status_text(), quoted));
+}
+
 static bool admit(void *context, const fq_public_key *key, const char *address) {
     service *s = context;
-    if (peers_load(s) != FQ_OK)
-        fq_log_write(s->options->log, FQ_LOG_ERROR, "clients_unreadable", "text=\"%s\"",
-                     fq_status_text());
+    load_peers(s);
     peer *p = peer_of_key(s, key);
     if (p != NULL && !p->entry.revoked && service_now_ms() >= p->banned_until_ms)
         return true;
@@ -73,6 +78,7 @@ static void take_message(service *s, const fq_arrival *arrival) {
     peer      *p = peer_of_key(s, &arrival->sender);
     fq_message message;
     int64_t    now = service_now_ms();
+    s->messages++;
     s->bytes_in += arrival->head.size + arrival->body.size;
     if (p == NULL || p->entry.revoked || now < p->banned_until_ms) {
         if (p == NULL || p->drop_ms == 0)
@@ -82,7 +88,9 @@ static void take_message(service *s, const fq_arrival *arrival) {
     p->bytes_in += arrival->head.size + arrival->body.size;
     p->connection = arrival->connection;
     fq_arena_reset(&s->arena);
-    fq_status decoded = fq_decode_message(arrival->head, &s->arena, &message);
+    fq_status decoded = arrival->two_frames
+                            ? fq_decode_message(arrival->head, &s->arena, &message)
+                            : fq_fail(FQ_EPROTO, "a message has two frames, head and body");
     char      text[FQ_MAX_TEXT];
     snprintf(text, sizeof text, "%s", decoded == FQ_OK ? "" : fq_status_text());
     /* A hello begins a connection anew, whatever was before it. */
@@ -182,16 +190,17 @@ static void write_status(service *s, const fq_board *board) {
 
 static void show(service *s) {
     const fq_experiment *e = s->experiment;
-    fq_board             board = {.round = fq_server_round(s->server),
+    fq_board             board = {.round = s->round,
                                   .rounds = (uint32_t)e->train.rounds,
                                   .asked = s->n_seats,
                                   .accepted = s->n_accepted,
                                   .refused = s->n_judged - s->n_accepted,
                                   .deadline_ms = s->phase == TRAINING ? s->deadline_ms - service_now_ms() : -1,
                                   .uptime_s = (double)(service_now_ms() - s->began_ms) / 1000.0,
-                                  .loss = s->rounds_done > 0 ? s->round_row.loss : (double)NAN,
+                                  .loss = s->loss,
                                   .bytes_in = s->bytes_in,
                                   .bytes_out = s->bytes_out,
+                                  .messages = s->messages,
                                   .illegal = s->illegal,
                                   .strangers = s->strangers,
                                   .n_peers = s->n_peers};
@@ -199,6 +208,7 @@ static void show(service *s) {
     snprintf(board.phase, sizeof board.phase, "%s", phase_name(s));
     snprintf(board.note, sizeof board.note, "%s", s->paused ? s->why_paused : "");
     snprintf(board.hash, sizeof board.hash, "%s", s->result->hash);
+    snprintf(board.page, sizeof board.page, "%s", s->options->page);
     memcpy(board.refusals, s->refusals, sizeof board.refusals);
     if (s->rounds_done > 0)
         board.seconds_per_round = s->seconds_sum / s->rounds_done;
@@ -247,10 +257,13 @@ static fq_status remember_receipts(service *s) {
 static fq_status prepare(service *s) {
     const fq_service_options *options = s->options;
     size_t                    seats = s->experiment->server.cohort;
-    s->simulated = s->config->simulated == FQ_SIMULATED_YES ||
+    bool                      allowed = s->config->simulated == FQ_SIMULATED_YES ||
                    (s->config->simulated == FQ_SIMULATED_AUTO && is_loopback(s->config->listen));
+    s->simulated = allowed && options->setup->partition != NULL; /* there is a split to stand for */
     s->n_clients = s->experiment->server.clients;
     s->server = fq_run_server(options->run);
+    s->round = fq_server_round(s->server);
+    s->loss = (double)NAN;
     s->owner = malloc(s->n_clients * sizeof *s->owner);
     s->examples = calloc(s->n_clients, sizeof *s->examples);
     s->last_accepted = calloc(s->n_clients, sizeof *s->last_accepted);
@@ -281,7 +294,7 @@ static fq_status prepare(service *s) {
     fq_log_write(options->log, FQ_LOG_INFO, "listening",
                  "endpoint=%s registered=%zu clients=%" PRIu64 " simulated=%d round=%" PRIu32,
                  fq_listener_endpoint(s->listener), s->n_peers, s->n_clients, s->simulated,
-                 fq_server_round(s->server));
+                 s->round);
     return FQ_OK;
 }
 
@@ -324,14 +337,23 @@ static bool has_lingered(const service *s) {
     return true;
 }
 
+static void drop_hoarders(service *s) {
+    char address[FQ_ADDRESS_BYTES];
+    while (fq_listener_drop_hoarder(s->listener, address)) {
+        s->illegal++;
+        fq_log_write(s->options->log, FQ_LOG_WARN, "connection_dropped",
+                     "address=%s text=\"a message without an end\"", address);
+        fq_log_write(s->options->audit, FQ_LOG_WARN, "connection_dropped", "address=%s", address);
+    }
+}
+
 static void tick(service *s) {
     int64_t now = service_now_ms();
     if (now - s->roster_ms >= ROSTER_MS) {
         s->roster_ms = now;
-        if (peers_load(s) != FQ_OK)
-            fq_log_write(s->options->log, FQ_LOG_ERROR, "clients_unreadable", "text=\"%s\"",
-                         fq_status_text());
+        load_peers(s);
         peers_tick(s);
+        drop_hoarders(s);
     }
     rounds_tick(s);
     if (now - s->board_ms >= BOARD_MS) {
@@ -359,8 +381,8 @@ static fq_status loop(service *s) {
             next = service_now_ms() + TICK_MS / 2;
         }
         if (fq_interrupted())
-            return fq_fail(FQ_ESTATE, "interrupted in round %" PRIu32 " of %lld",
-                           fq_server_round(s->server) + 1, (long long)s->experiment->train.rounds);
+            return fq_fail(FQ_ESTATE, "interrupted in round %" PRIu32 " of %lld", s->round + 1,
+                           (long long)s->experiment->train.rounds);
     }
     return s->status == FQ_OK ? FQ_OK : fq_fail(s->status, "%s", s->reason);
 }

@@ -19,6 +19,7 @@ typedef struct fq_service_options {
     fq_run                 *run;
     size_t                  workers; /* threads of the crew, and of the run's server */
     fq_board_place         *place;
+    const char             *page; /* where it is served; "": nowhere */
     const fq_log           *log, *audit;
 } fq_service_options;
 

@@ -127,7 +127,7 @@ struct service {
     uint32_t *examples;      /* [n_clients] at most, as its hello said */
     uint32_t *last_accepted; /* [n_clients] rounds (from 1) that its last update counted in */
     bool     *given_up;      /* [n_clients] not waited for: was missing when a gathering ended */
-    uint64_t  illegal, strangers, bytes_in, bytes_out;
+    uint64_t  messages, illegal, strangers, bytes_in, bytes_out;
     uint64_t  refusals[FQ_REASON_END];
 
     phase          phase;
@@ -144,10 +144,13 @@ struct service {
     fq_status      closed;
     char           closed_text[512];
     bool           saving; /* the job at hand saves a closed round again */
-    double         seconds_sum;
-    uint32_t       rounds_done;
-    double         float_accuracy, low_accuracy; /* of the last evaluation; negative: none */
-    int            low_bits;
+    /* As the loop knows them; the crew counts on and writes the row while it closes a round. */
+    uint32_t round; /* rounds closed */
+    double   loss;  /* of the last one; NaN: none yet */
+    double   seconds_sum;
+    uint32_t rounds_done;
+    double   float_accuracy, low_accuracy; /* of the last evaluation; negative: none */
+    int      low_bits;
 
     size_t          max_update_bytes, arriving; /* bytes that grants have been given for */
     struct scratch *scratch;                    /* [workers] */

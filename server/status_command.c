@@ -67,8 +67,8 @@ static fq_status print_status(const fq_cli *cli, const char *folder) {
         printf("%s: %s, %s\n", folder, running ? "running" : "not running",
                json_object_get(board, "phase") == NULL ? "never started" : text_of(board, "phase"));
         printf("listen   %s\n", config.listen);
-        if (text_of(board, "http")[0] != '\0')
-            printf("page     http://%s/\n", text_of(board, "http"));
+        if (running && text_of(board, "page")[0] != '\0')
+            printf("page     %s\n", text_of(board, "page"));
         printf("rounds   %lld of %lld\n", integer_of(board, "round"), integer_of(board, "rounds"));
         if (text_of(board, "note")[0] != '\0')
             printf("note     %s\n", text_of(board, "note"));

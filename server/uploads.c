@@ -223,7 +223,7 @@ static void answer_old_offer(service *s, peer *p, const fq_update_part *part) {
     bool counted = part->client < s->n_clients &&
                    s->owner[part->client] == (uint32_t)(p - s->peers) &&
                    s->last_accepted[part->client] == part->round + 1;
-    bool      late = part->round < fq_server_round(s->server) || s->phase != TRAINING;
+    bool      late = part->round < s->round || s->phase != TRAINING;
     fq_reason reason = counted ? FQ_REASON_NONE : (late ? FQ_REASON_LATE : FQ_REASON_STALE);
     send_receipt(s, p, part->round, part->client, reason, counted ? "" : "its round is not open");
     if (!counted)

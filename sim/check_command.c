@@ -24,6 +24,15 @@ static void print_text(const char *label, const fq_experiment *e, const fq_sim_e
            mib(s->total), mib(s->available), mib(s->workers), mib(s->server), mib(s->evaluator),
            mib(s->client_states), mib(s->dataset_and_partition), mib(s->cohort),
            mib(s->checkpoint));
+    if (s->updates_held > 0)
+        printf("updates       all held until the round closes, as %s needs: %.1f MiB of the "
+               "server's\n",
+               e->server.aggregator->name, mib(s->updates_held));
+    else
+        printf("updates       added as they come\n");
+    if (s->disk > 0)
+        printf("disk          %.1f MiB of %.0f available: what clients keep from round to round\n",
+               mib(s->disk), mib(s->disk_available));
     printf("bytes a round %.3f MiB up, %.3f MiB down\n", (double)s->bytes_up * 0x1p-20,
            (double)s->bytes_down * 0x1p-20);
     printf("exact sums    %d bits after the point\n", s->sum_bits);
@@ -35,13 +44,15 @@ static void print_text(const char *label, const fq_experiment *e, const fq_sim_e
 
 static json_t *to_json(const char *label, const fq_experiment *e, const fq_sim_estimate *s) {
     return json_pack(
-        "{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:f, s:f, s:f, s:f, s:I, s:I}", "label",
-        label, "seed", (json_int_t)e->head.seed, "parameters", (json_int_t)s->parameters, "clients",
-        (json_int_t)s->clients, "examples_largest", (json_int_t)s->examples_largest, "bytes_memory",
-        (json_int_t)s->total, "bytes_available", (json_int_t)s->available, "bytes_up",
-        (json_int_t)s->bytes_up, "bytes_down", (json_int_t)s->bytes_down, "sum_bits", s->sum_bits,
-        "steps_per_round", s->steps_per_round, "seconds_per_step", s->seconds_per_step,
+        "{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:f, s:f, s:f, s:f, s:I, s:I, s:I, "
+        "s:I}",
+        "label", label, "seed", (json_int_t)e->head.seed, "parameters", (json_int_t)s->parameters,
+        "clients", (json_int_t)s->clients, "examples_largest", (json_int_t)s->examples_largest,
+        "bytes_memory", (json_int_t)s->total, "bytes_available", (json_int_t)s->available,
+        "bytes_up", (json_int_t)s->bytes_up, "bytes_down", (json_int_t)s->bytes_down, "sum_bits",
+        s->sum_bits, "steps_per_round", s->steps_per_round, "seconds_per_step", s->seconds_per_step,
         "seconds_per_evaluation", s->seconds_per_evaluation, "seconds_total", s->seconds_total,
+        "bytes_updates_held", (json_int_t)s->updates_held, "bytes_disk", (json_int_t)s->disk,
         "rounds", (json_int_t)s->rounds, "evaluations", (json_int_t)s->evaluations);
 }
 

@@ -1,12 +1,15 @@
 #include "base/clock.h"
+#include "base/file.h"
 #include "round/exact_sum.h"
 #include "sim/simulation_impl.h"
 #include "wire/codec.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 
 /* ---- memory ---- */
 static size_t available_memory(void) {
@@ -20,6 +23,33 @@ static size_t available_memory(void) {
     if (file != NULL)
         fclose(file);
     return kib == 0 ? SIZE_MAX : kib * 1024;
+}
+
+/* Where the folder will be, if it is not there yet: in the nearest one above it that is. */
+static size_t available_disk(const char *folder) {
+    char           path[PATH_MAX];
+    struct statvfs info;
+    snprintf(path, sizeof path, "%s", folder == NULL || folder[0] == '\0' ? "." : folder);
+    while (statvfs(path, &info) != 0) {
+        char *slash = strrchr(path, '/');
+        if (slash == NULL)
+            snprintf(path, sizeof path, ".");
+        else
+            slash[slash == path] = '\0';
+        if (errno != ENOENT)
+            return SIZE_MAX; /* whoever makes the folder says what is wrong with it */
+    }
+    size_t bytes;
+    return fq_size_mul(info.f_bavail, info.f_frsize, &bytes) ? bytes : SIZE_MAX;
+}
+
+/* A run that goes on has its states already. */
+static bool goes_on(const fq_sim_options *options) {
+    char path[PATH_MAX];
+    if (options->folder == NULL || options->existing != FQ_EXISTING_RESUME)
+        return false;
+    fq_path_join(options->folder, "checkpoint.fq", path);
+    return fq_file_exists(path);
 }
 
 /* The examples, a byte for each value (float sets take four), as far as they are in memory at all:
@@ -50,8 +80,7 @@ fq_status simulation_memory(const simulation *sim, fq_sim_estimate *estimate) {
     const fq_experiment *e = sim->experiment;
     size_t               worker;
     FQ_TRY(fq_worker_bytes(sim->setup.model, &e->recipe, sim->setup.max_examples, &worker));
-    size_t vectors = fq_client_state_vectors(&e->recipe), size = fq_model_size(sim->setup.model);
-    size_t cohort = (size_t)e->train.clients_per_round;
+    size_t size = fq_model_size(sim->setup.model), cohort = (size_t)e->train.clients_per_round;
     *estimate = (fq_sim_estimate){
         .dataset_and_partition =
             fq_partition_bytes(sim->setup.partition) + dataset_bytes(sim->setup.dataset),
@@ -69,15 +98,23 @@ fq_status simulation_memory(const simulation *sim, fq_sim_estimate *estimate) {
     uint64_t asked = (uint64_t)e->train.rounds * (uint64_t)e->train.clients_per_round;
     if (asked > e->server.clients)
         asked = e->server.clients;
-    if (!fq_size_mul(vectors * size * sizeof(float), asked, &estimate->client_states))
-        estimate->client_states = SIZE_MAX / 4;
-    /* A checkpoint is put together in memory, in a buffer that doubles as it grows. */
-    estimate->checkpoint =
-        2 * add_bytes(estimate->client_states,
-                      (1 + e->recipe.algorithm->n_server) * size * sizeof(float));
-    if (vectors > 0)
+    if (sim->client_values > 0) {
         estimate->client_states =
-            add_bytes(estimate->client_states, e->server.clients * sizeof *sim->states.state);
+            fq_client_states_memory(sim->client_values, asked, sim->n_workers);
+        estimate->disk = fq_client_states_disk(sim->client_values, asked);
+    }
+    /* A checkpoint is put together in memory, in a buffer that doubles as it grows. */
+    estimate->checkpoint = 2 * (1 + e->recipe.algorithm->n_server) * size * sizeof(float);
+    if (e->server.aggregator->keeps)
+        estimate->updates_held = cohort * size * sizeof(float);
+    estimate->disk_available = available_disk(sim->options->folder);
+    if (estimate->disk > estimate->disk_available && !goes_on(sim->options))
+        return fq_fail(FQ_ELIMIT,
+                       "the run needs %.1f GiB of disk for its clients' states and %.1f GiB are "
+                       "available; use fewer clients or rounds, or a method that has clients keep "
+                       "nothing",
+                       (double)estimate->disk * 0x1p-30,
+                       (double)estimate->disk_available * 0x1p-30);
     const size_t parts[] = {estimate->dataset_and_partition,
                             estimate->workers,
                             estimate->server,

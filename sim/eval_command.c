@@ -102,7 +102,8 @@ static fq_status load_settings(const fq_cli *cli, evaluation *eval, const char *
     }
     static const char *const lists[][2] = {{"weights", "evaluate.weights"},
                                            {"activations", "evaluate.activations"},
-                                           {"ranges", "evaluate.ranges"}};
+                                           {"ranges", "evaluate.ranges"},
+                                           {"granularity", "evaluate.granularity"}};
     for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++)
         if (fq_cli_has(cli, lists[i][0]))
             FQ_TRY(set_list(document, lists[i][1], fq_cli_text(cli, lists[i][0], "")));
@@ -137,9 +138,11 @@ static fq_status check_fit(const evaluation *eval) {
 static fq_status evaluate(evaluation *eval, size_t workers) {
     fq_experiment *e = eval->experiment;
     uint64_t       seed = (uint64_t)e->head.seed;
+    e->data.use = FQ_USE_TEST;
     FQ_TRY(fq_dataset_open(&e->data, seed, &eval->dataset));
     FQ_TRY(check_fit(eval));
-    FQ_TRY(fq_partition_create(&eval->partition, eval->dataset, &e->data, seed));
+    if (fq_dataset_can_train(eval->dataset))
+        FQ_TRY(fq_partition_create(&eval->partition, eval->dataset, &e->data, seed));
     FQ_TRY(fq_pool_create(&eval->pool, workers));
     FQ_TRY(fq_evaluator_create(&eval->evaluator, eval->model, eval->dataset, eval->partition,
                                &e->evaluate, seed, eval->pool));
@@ -156,15 +159,20 @@ static void print_bits(char out[16], int bits) {
 }
 
 static void print_text(const evaluation *eval) {
-    printf("%-8s %-12s %-16s %9s %9s %12s %10s\n", "weights", "activations", "ranges", "accuracy",
-           "loss", "noise", "bits/value");
+    int width = 16; /* of the column of ranges */
+    for (size_t i = 0; i < eval->n; i++) {
+        const int length = (int)strlen(eval->figures[i].rule);
+        width = length > width ? length : width;
+    }
+    printf("%-8s %-12s %-*s %9s %9s %12s %10s\n", "weights", "activations", width, "ranges",
+           "accuracy", "loss", "noise", "bits/value");
     for (size_t i = 0; i < eval->n; i++) {
         const fq_figure *f = &eval->figures[i];
         char             weights[16], activations[16];
         print_bits(weights, f->weight_bits);
         print_bits(activations, f->activation_bits);
-        printf("%-8s %-12s %-16s %8.2f%% %9.4f %12.3e %10.4f\n", weights, activations, f->rule,
-               100.0 * f->accuracy, f->loss, f->noise, f->step_bits);
+        printf("%-8s %-12s %-*s %8.2f%% %9.4f %12.3e %10.4f\n", weights, activations, width,
+               f->rule, 100.0 * f->accuracy, f->loss, f->noise, f->step_bits);
     }
 }
 
@@ -181,7 +189,7 @@ static void print_json(const evaluation *eval) {
     json_t *root =
         json_pack("{s:s, s:I, s:s, s:o}", "data", fq_dataset_name(eval->dataset), "test_examples",
                   (json_int_t)fq_dataset_test_count(eval->dataset), "granularity",
-                  fq_granularity_names[eval->experiment->evaluate.granularity], "figures", figures);
+                  eval->experiment->evaluate.granularity.v[0], "figures", figures);
     json_dumpf(root, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(15));
     putchar('\n');
     json_decref(root);

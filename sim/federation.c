@@ -165,13 +165,19 @@ static int remove_entry(const char *path, const struct stat *info, int kind, str
 /* A run that is replaced leaves none of its files behind: keys, lists and outbox go too. What
  * others have put into the folder stays. */
 static fq_status clear(const federation *f) {
-    static const char *const files[] = {
-        "server.key",   "server.yaml",   "experiment.yaml", "run.id",      "clients.txt",
-        "clients.lock", "round.journal", "audit.log",       "status.json", "settings.given.yaml",
-        "setup.out",    "setup.log",     "server.out",      "server.log",  "client.out",
-        "client.log",   "checkpoint.fq", "model.fq",        "run.db",      "run.db-wal",
-        "run.db-shm",   "report.html",   "settings.yaml"};
-    char path[PATH_MAX];
+    static const char *const files[] = {"server.key",      "server.yaml",
+                                        "experiment.yaml", "run.id",
+                                        "clients.txt",     "clients.lock",
+                                        "round.journal",   "audit.log",
+                                        "status.json",     "settings.given.yaml",
+                                        "setup.out",       "setup.log",
+                                        "server.out",      "server.log",
+                                        "client.out",      "client.log",
+                                        "checkpoint.fq",   "model.fq",
+                                        "run.db",          "run.db-wal",
+                                        "run.db-shm",      "report.html",
+                                        "settings.yaml",   "checkpoint-synced.fq"};
+    char                     path[PATH_MAX];
     fq_path_join(f->home, "client.key", path);
     if (fq_file_exists(path) && nftw(f->home, remove_entry, 16, FTW_DEPTH | FTW_PHYS) != 0)
         return fq_fail(FQ_EIO, "cannot remove %s: %s", f->home, strerror(errno));
@@ -180,7 +186,7 @@ static fq_status clear(const federation *f) {
         if (unlink(path) != 0 && errno != ENOENT && errno != ENOTDIR)
             return fq_fail(FQ_EIO, "cannot remove %s: %s", path, strerror(errno));
     }
-    return FQ_OK;
+    return fq_client_states_remove(f->options->folder, 0);
 }
 
 /* ---- the run ---- */

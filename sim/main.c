@@ -35,7 +35,9 @@ static const char *const run_description[] = {
     "they return, and the model is evaluated in float and at each bit-width.",
     "The folder of a run holds settings.yaml (resolved), run.db (all figures, SQLite), "
     "checkpoint.fq (written after each "
-    "round), model.fq (the final model) and report.html. A file with a `sweep:` section gives one "
+    "round), states-N.fq (what clients keep from round to round, if the method has them keep "
+    "something), model.fq (the final model) and report.html. A file with a `sweep:` section gives "
+    "one "
     "such folder for each "
     "of its runs, and a report over all of them.",
     "The result is a function of settings and seed: the same model.fq, byte for byte, for any "
@@ -51,6 +53,8 @@ static const fq_option eval_options[] = {
     {"activations", 'a', "BITS", false, "Bit-widths of the activations; default: 32"},
     {"ranges", 'r', "RULES", false,
      "Range rules of the weights (`fedq-sim list ranges`); default: mse"},
+    {"granularity", 'g', "NAMES", false,
+     "What shares a scale, tensor, channel, or both; default: tensor"},
     {"set", 's', "KEY=VALUE", true, "Override any setting under data or evaluate"},
     {"workers", 'j', "N", false, "Worker threads; default: one per processor"},
     {0},
@@ -91,7 +95,8 @@ static const fq_option check_options[] = {
     {0},
 };
 static const char *const check_description[] = {
-    "Checks an experiment without running it: settings, data files, model, memory, bytes on the "
+    "Checks an experiment without running it: settings, data files, model, memory, disk, bytes on "
+    "the "
     "wire, room in the exact "
     "sums, and the time that it will take.",
     "The time follows from a few measured steps of the largest client and a few measured passes of "
@@ -123,8 +128,6 @@ static fq_command_function *const functions[] = {fq_sim_run_command, fq_sim_eval
                                                  fq_sim_report_command, fq_sim_check_command,
                                                  fq_sim_list_command};
 
-static const fq_option program_options[] = {
-    {"json", 0, NULL, false, "Print results as JSON, in place of text"}, {0}};
 static const char *const program_description[] = {
     "fedq trains neural networks by federated averaging so that one model stays accurate at every "
     "bit-width. fedq-sim "
@@ -137,14 +140,8 @@ static const char *const environment[] = {
     "BLIS_ARCH_TYPE\tForces a sub-configuration of BLIS",
     NULL,
 };
-static const char *const exit_status[] = {
-    "0\tSuccess",
-    "1\tFailed or interrupted; the reason is on standard error",
-    "2\tWrong usage or wrong settings",
-    NULL,
-};
 static const fq_manual_section sections[] = {
-    {"EXIT STATUS", exit_status}, {"ENVIRONMENT", environment}, {0}};
+    {"EXIT STATUS", fq_exit_status}, {"ENVIRONMENT", environment}, {0}};
 
 static const fq_program program = {.name = "fedq-sim",
                                    .version = FQ_VERSION,
@@ -152,7 +149,7 @@ static const fq_program program = {.name = "fedq-sim",
                                    .summary = "federated training for every bit-width, simulated",
                                    .description = program_description,
                                    .commands = commands,
-                                   .options = program_options,
+                                   .options = fq_program_options,
                                    .sections = sections};
 
 fq_status fq_sim_workers(const fq_cli *cli, size_t *workers) {

@@ -22,15 +22,10 @@ static fq_status train_client(void *context, size_t task, size_t worker) {
     fq_client_row *row = &sim->rows[place];
     if (fq_interrupted())
         return fq_fail(FQ_ESTATE, "interrupted");
-    if (sim->states.vectors > 0 && sim->states.state[id] == NULL) {
-        sim->states.state[id] =
-            calloc(sim->states.vectors * fq_model_size(sim->setup.model), sizeof(float));
-        if (sim->states.state[id] == NULL)
-            return fq_fail(FQ_ENOMEM, "no memory for the state of client %" PRIu64, id);
-    }
-    fq_client client = {.id = id,
-                        .shard = fq_partition_shard(sim->setup.partition, id),
-                        .state = sim->states.vectors > 0 ? sim->states.state[id] : NULL};
+    fq_client_states *states = fq_run_states(sim->run);
+    fq_client         client = {.id = id, .shard = fq_partition_shard(sim->setup.partition, id)};
+    if (states != NULL)
+        FQ_TRY(fq_client_states_get(states, worker, id, &client.state));
     fq_plan   plan;
     fq_update update, arrived;
     FQ_TRY(fq_link_receive(sim->link, worker, &plan));
@@ -44,6 +39,8 @@ static fq_status train_client(void *context, size_t task, size_t worker) {
             status = fq_round_accept(fq_run_server(sim->run), worker, &arrived);
         if (status == FQ_OK)
             fq_client_commit(sim->workers[worker], &client);
+        if (status == FQ_OK && states != NULL)
+            FQ_TRY(fq_client_states_put(states, worker, id, plan.round));
     } else if (status != FQ_ENONFINITE) {
         return status; /* not the client's doing */
     }
@@ -127,6 +124,7 @@ fq_status simulation_prepare(simulation *sim) {
     size_t         n = (size_t)e->train.clients_per_round;
     sim->n_workers = fq_pool_workers(sim->options->pool);
     FQ_TRY(fq_setup_create(e, &sim->setup));
+    sim->client_values = fq_client_state_vectors(&e->recipe) * fq_model_size(sim->setup.model);
     FQ_TRY(fq_link_create(&sim->link, sim->options->transport, sim->setup.model, &e->recipe,
                           &e->server, sim->n_workers));
     fq_sim_estimate estimate;
@@ -137,12 +135,8 @@ fq_status simulation_prepare(simulation *sim) {
     sim->turns = calloc(n, sizeof *sim->turns);
     sim->rows = calloc(n, sizeof *sim->rows);
     sim->workers = calloc(sim->n_workers, sizeof(fq_worker *));
-    sim->states = (fq_client_states){.vectors = fq_client_state_vectors(&e->recipe),
-                                     .clients = e->server.clients};
-    if (sim->states.vectors > 0)
-        sim->states.state = calloc(e->server.clients, sizeof *sim->states.state);
     if (sim->cohort == NULL || sim->sizes == NULL || sim->turns == NULL || sim->rows == NULL ||
-        sim->workers == NULL || (sim->states.vectors > 0 && sim->states.state == NULL))
+        sim->workers == NULL)
         return fq_fail(FQ_ENOMEM, "no memory for a cohort of %zu clients", n);
     for (size_t i = 0; i < sim->n_workers; i++)
         FQ_TRY(fq_worker_create(&sim->workers[i], sim->setup.model, &e->recipe,
@@ -151,9 +145,6 @@ fq_status simulation_prepare(simulation *sim) {
 }
 
 void simulation_release(simulation *sim) {
-    for (uint64_t k = 0; sim->states.state != NULL && k < sim->states.clients; k++)
-        free(sim->states.state[k]);
-    free(sim->states.state);
     for (size_t i = 0; sim->workers != NULL && i < sim->n_workers; i++)
         fq_worker_destroy(&sim->workers[i]);
     free(sim->workers);
@@ -169,14 +160,15 @@ static fq_status run_to_the_end(simulation *sim, fq_run_result *result) {
     const fq_experiment  *e = sim->experiment;
     const fq_sim_options *options = sim->options;
     char                  title[128];
-    const fq_run_options  run = {.folder = options->folder,
-                                 .existing = options->existing,
-                                 .pool = options->pool,
-                                 .command = options->command,
-                                 .label = options->label,
-                                 .hint = HINT};
     FQ_TRY(simulation_prepare(sim));
-    FQ_TRY(fq_run_open(&sim->run, sim->experiment, &sim->setup, &sim->states, &run));
+    const fq_run_options run = {.folder = options->folder,
+                                .existing = options->existing,
+                                .pool = options->pool,
+                                .command = options->command,
+                                .label = options->label,
+                                .hint = HINT,
+                                .client_values = sim->client_values};
+    FQ_TRY(fq_run_open(&sim->run, sim->experiment, &sim->setup, &run));
     snprintf(title, sizeof title, "%.60s seed %" PRIu64,
              options->label[0] == '\0' ? e->head.name : options->label, (uint64_t)e->head.seed);
     fq_progress_begin(options->progress, title, (uint32_t)e->train.rounds,

@@ -31,10 +31,14 @@ FQ_MUST_CHECK fq_status fq_simulate(fq_experiment *experiment, const fq_sim_opti
 /* FQ_ESTATE if the folder holds a run, with what to do about it. */
 FQ_MUST_CHECK fq_status fq_sim_check_folder(const char *folder);
 
-/* Memory that a run will take at most, in bytes, by what for; and what travels in a round. */
+/* Memory and disk that a run will take at most, in bytes, by what for; and what travels in a round.
+ */
 typedef struct fq_sim_estimate {
     size_t dataset_and_partition, workers, server, evaluator, messages, client_states, cohort,
         checkpoint, total, available;
+    size_t updates_held; /* part of server: updates that wait for the end of their round, as the
+                            aggregator needs all at once; 0: they are added as they come */
+    size_t   disk, disk_available; /* the clients' states in the run's folder */
     uint64_t clients, examples_largest, parameters, model_values;
     uint64_t examples_evaluation;  /* passes of one example in an evaluation */
     double   macs;                 /* multiply-adds of one example, forward */
@@ -45,7 +49,7 @@ typedef struct fq_sim_estimate {
 } fq_sim_estimate;
 
 /* Measures a few steps, and the passes of a few test examples, from which follows what an
- * evaluation takes; leaves no files. FQ_ELIMIT: needs more memory than there is. */
+ * evaluation takes; leaves no files. FQ_ELIMIT: needs more memory or disk than there is. */
 FQ_MUST_CHECK fq_status fq_sim_check(fq_experiment *experiment, fq_pool *pool,
                                      fq_sim_estimate *estimate);
 

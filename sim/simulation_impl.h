@@ -13,7 +13,7 @@ typedef struct simulation {
     fq_link              *link;
     fq_worker           **workers; /* [n_workers] */
     size_t                n_workers;
-    fq_client_states      states;
+    size_t                client_values; /* that a client keeps from round to round; 0: none */
     /* the round at hand */
     uint64_t      *cohort; /* [clients_per_round] ascending */
     uint64_t      *sizes;  /* [clients_per_round] their examples */

@@ -1,5 +1,7 @@
 #include "base/bytes.h"
 
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -67,6 +69,20 @@ void fq_put_text(fq_buffer *buffer, const char *text) {
     size_t length = strlen(text);
     fq_put_u32(buffer, (uint32_t)length);
     fq_put_bytes(buffer, text, length);
+}
+
+void fq_put_format(fq_buffer *buffer, const char *format, ...) {
+    char   *text = NULL;
+    va_list arguments;
+    va_start(arguments, format);
+    const int size = vasprintf(&text, format, arguments);
+    va_end(arguments);
+    if (size < 0) { /* `text` is undefined then */
+        buffer->failed = true;
+        return;
+    }
+    fq_put_bytes(buffer, text, (size_t)size);
+    free(text);
 }
 
 void fq_put_floats(fq_buffer *buffer, const float *x, size_t n) {

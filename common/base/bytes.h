@@ -31,8 +31,10 @@ void           fq_put_u32(fq_buffer *buffer, uint32_t value);
 void           fq_put_u64(fq_buffer *buffer, uint64_t value);
 void           fq_put_f64(fq_buffer *buffer, double value);
 void           fq_put_text(fq_buffer *buffer, const char *text); /* u32 length, then the bytes */
-void           fq_put_floats(fq_buffer *buffer, const float *x, size_t n);
-void           fq_put_padding(fq_buffer *buffer, size_t alignment); /* zeros up to a multiple */
+/* As printf writes it, without a NUL. */
+void fq_put_format(fq_buffer *buffer, const char *format, ...) FQ_PRINTF(2, 3);
+void fq_put_floats(fq_buffer *buffer, const float *x, size_t n);
+void fq_put_padding(fq_buffer *buffer, size_t alignment); /* zeros up to a multiple */
 
 /* A reader that ran past its end stays `failed` and yields zeros: check once after a group of
  * reads. */

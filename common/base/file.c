@@ -157,15 +157,12 @@ static fq_status write_special(const char *path, fq_cbytes bytes) {
     return status;
 }
 
-fq_status fq_file_replace(const char *path, fq_cbytes bytes, bool durable) {
-    char        temporary[PATH_MAX];
-    struct stat there;
-    if (stat(path, &there) == 0 &&
-        (S_ISCHR(there.st_mode) || S_ISBLK(there.st_mode) || S_ISFIFO(there.st_mode)))
-        return write_special(path, bytes);
-    if (snprintf(temporary, sizeof temporary, "%s.part", path) >= (int)sizeof temporary)
+/* A file beside `path`, which the caller gives its name or removes. */
+static fq_status write_beside(const char *path, char temporary[PATH_MAX], fq_cbytes bytes,
+                              mode_t mode, bool durable) {
+    if (snprintf(temporary, PATH_MAX, "%s.part", path) >= PATH_MAX)
         return fq_fail(FQ_EINVAL, "path too long: %s", path);
-    int file = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    int file = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, mode);
     if (file < 0)
         return fq_fail(FQ_EIO, "cannot create %s: %s", temporary, strerror(errno));
     fq_status status = write_all(file, temporary, bytes);
@@ -173,13 +170,37 @@ fq_status fq_file_replace(const char *path, fq_cbytes bytes, bool durable) {
         status = fq_fail(FQ_EIO, "cannot sync %s: %s", temporary, strerror(errno));
     if (close(file) != 0 && status == FQ_OK)
         status = fq_fail(FQ_EIO, "cannot close %s: %s", temporary, strerror(errno));
-    if (status == FQ_OK && rename(temporary, path) != 0)
-        status = fq_fail(FQ_EIO, "cannot rename %s to %s: %s", temporary, path, strerror(errno));
-    if (status != FQ_OK) {
+    if (status != FQ_OK)
+        unlink(temporary);
+    return status;
+}
+
+fq_status fq_file_replace(const char *path, fq_cbytes bytes, bool durable) {
+    char        temporary[PATH_MAX];
+    struct stat there;
+    if (stat(path, &there) == 0 &&
+        (S_ISCHR(there.st_mode) || S_ISBLK(there.st_mode) || S_ISFIFO(there.st_mode)))
+        return write_special(path, bytes);
+    FQ_TRY(write_beside(path, temporary, bytes, 0644, durable));
+    if (rename(temporary, path) != 0) {
+        fq_status status =
+            fq_fail(FQ_EIO, "cannot rename %s to %s: %s", temporary, path, strerror(errno));
         unlink(temporary);
         return status;
     }
     return durable ? fq_folder_sync_of(path) : FQ_OK;
+}
+
+fq_status fq_file_make(const char *path, fq_cbytes bytes, mode_t mode) {
+    char      temporary[PATH_MAX];
+    fq_status status = FQ_OK;
+    FQ_TRY(write_beside(path, temporary, bytes, mode, true));
+    if (link(temporary, path) != 0)
+        status = errno == EEXIST
+                     ? fq_fail(FQ_ESTATE, "%s is there already and stays as it is", path)
+                     : fq_fail(FQ_EIO, "cannot make %s: %s", path, strerror(errno));
+    unlink(temporary);
+    return status == FQ_OK ? fq_folder_sync_of(path) : status;
 }
 
 bool fq_file_exists(const char *path) {

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 /* Read a file or a pipe that has a writer, unpacking it if it is gzip. More than `limit` bytes
  * unpacked: FQ_ELIMIT. The caller frees out->data with free(). Errors name the path and the reason.
@@ -23,6 +24,9 @@ void                    fq_file_unmap(fq_cbytes *bytes);
  * and a failure leaves the old one. `durable`: it survives a power cut once this returns (fsync of
  * file and folder); without it, it survives the end of this process at any instant. */
 FQ_MUST_CHECK fq_status fq_file_replace(const char *path, fq_cbytes bytes, bool durable);
+
+/* Make `path` in one step, durable; FQ_ESTATE if there is one, which stays as it is. */
+FQ_MUST_CHECK fq_status fq_file_make(const char *path, fq_cbytes bytes, mode_t mode);
 
 bool fq_file_exists(const char *path);
 

@@ -76,20 +76,30 @@ done:
     return status;
 }
 
-static fq_status read_all(const cifar *kind, const char *folder, fq_dataset *set) {
+/* Of its training files a device may have some; a coordinator may have none. */
+static bool is_left_out(const cifar *kind, fq_data_use use, const char *folder, const char *name) {
+    bool any = false;
+    for (const char *const *file = kind->train; *file != NULL; file++)
+        any |= fq_data_is_there(folder, *file);
+    return (use == FQ_USE_TRAIN && any && !fq_data_is_there(folder, name)) ||
+           (use == FQ_USE_TEST && !any);
+}
+
+static fq_status read_all(const cifar *kind, fq_data_use use, const char *folder, fq_dataset *set) {
     char below[FQ_DATA_PATH_BYTES];
     FQ_TRY(fq_data_path(folder, kind->subfolder, below, sizeof below));
     if (fq_file_exists(below))
         folder = below;
     for (const char *const *name = kind->train; *name != NULL; name++)
-        FQ_TRY(append_file(kind, folder, *name, &set->train));
-    return append_file(kind, folder, kind->test, &set->test);
+        if (!is_left_out(kind, use, folder, *name))
+            FQ_TRY(append_file(kind, folder, *name, &set->train));
+    return use == FQ_USE_TRAIN ? FQ_OK : append_file(kind, folder, kind->test, &set->test);
 }
 
 static fq_status open_cifar(const cifar *kind, const fq_data_settings *settings, const char *folder,
                             const fq_normalization *automatic, fq_dataset **out) {
     FQ_TRY(fq_dataset_new(kind->reader->name, (fq_shape){3, 32, 32}, kind->labels.classes, out));
-    fq_status status = read_all(kind, folder, *out);
+    fq_status status = read_all(kind, settings->use, folder, *out);
     if (status == FQ_OK)
         status = fq_dataset_finish(*out, settings, automatic);
     if (status != FQ_OK)

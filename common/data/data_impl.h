@@ -73,6 +73,8 @@ FQ_MUST_CHECK fq_status fq_dataset_hold_out(fq_dataset *set, const fq_data_setti
 /* "folder/name"; FQ_EINVAL if that is too long. */
 FQ_MUST_CHECK fq_status fq_data_path(const char *folder, const char *name, char *out,
                                      size_t capacity);
+/* Is folder/name or folder/name.gz there? */
+bool fq_data_is_there(const char *folder, const char *name);
 /* FQ_EIO saying that this file is not there and where to get it. */
 fq_status fq_data_missing(const fq_data_reader *reader, const char *path);
 /* Read folder/name or folder/name.gz, whichever is there; *path names it in later errors. The

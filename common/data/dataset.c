@@ -114,6 +114,13 @@ fq_status fq_data_path(const char *folder, const char *name, char *out, size_t c
     return FQ_OK;
 }
 
+bool fq_data_is_there(const char *folder, const char *name) {
+    char path[FQ_DATA_PATH_BYTES], packed[256];
+    snprintf(packed, sizeof packed, "%s.gz", name);
+    return (fq_data_path(folder, name, path, sizeof path) == FQ_OK && fq_file_exists(path)) ||
+           (fq_data_path(folder, packed, path, sizeof path) == FQ_OK && fq_file_exists(path));
+}
+
 fq_status fq_data_missing(const fq_data_reader *reader, const char *path) {
     return fq_fail(FQ_EIO, "%s: cannot open %s: %s. %s", reader->name, path, strerror(ENOENT),
                    reader->where);
@@ -237,9 +244,10 @@ static fq_status check_count(const fq_dataset *set, const char *part, size_t n) 
 fq_status fq_dataset_finish(fq_dataset *set, const fq_data_settings *settings,
                             const fq_normalization *automatic) {
     size_t features = fq_shape_count(set->shape);
-    if (set->synthetic == NULL)
+    if (set->synthetic == NULL && settings->use != FQ_USE_TEST)
         FQ_TRY(check_count(set, "training", set->train.n));
-    FQ_TRY(check_count(set, "test", set->test.n));
+    if (settings->use != FQ_USE_TRAIN)
+        FQ_TRY(check_count(set, "test", set->test.n));
     thin(&set->train, settings->train_limit, features);
     thin(&set->test, settings->test_limit, features);
     return set_up_normalization(set, settings, automatic);
@@ -301,6 +309,10 @@ uint32_t fq_dataset_classes(const fq_dataset *set) {
 
 size_t fq_dataset_train_count(const fq_dataset *set) {
     return set->train.n;
+}
+
+bool fq_dataset_can_train(const fq_dataset *set) {
+    return set->train.n > 0 || set->synthetic != NULL;
 }
 
 size_t fq_dataset_test_count(const fq_dataset *set) {

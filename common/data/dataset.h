@@ -16,6 +16,14 @@
 
 typedef struct fq_dataset fq_dataset;
 
+/* What the program does with the examples. A coordinator of devices needs none to train on, a
+ * device none to test with. */
+typedef enum fq_data_use {
+    FQ_USE_ALL,   /* both parts, or a share of the training part held out for testing */
+    FQ_USE_TRAIN, /* the test part is not looked at, and nothing is held out */
+    FQ_USE_TEST,  /* the training part may be missing */
+} fq_data_use;
+
 /* Settings under `data:`; see fq_data_keys for each. */
 typedef struct fq_data_settings {
     char     set[FQ_TEXT_BYTES];  /* a reader's name */
@@ -35,6 +43,8 @@ typedef struct fq_data_settings {
     int64_t examples; /* mean over clients */
     int64_t test_examples;
     double  test_fraction; /* held out, by the seed, where npy and LEAF have no test part */
+
+    fq_data_use use; /* the program's choice, no key */
 } fq_data_settings;
 extern const fq_key fq_data_keys[];
 /* What can be told without opening the set: is it known, and do the keys go together? FQ_EINVAL
@@ -81,6 +91,7 @@ fq_shape    fq_dataset_shape(const fq_dataset *set); /* of one example */
 uint32_t    fq_dataset_classes(const fq_dataset *set);
 size_t fq_dataset_train_count(const fq_dataset *set); /* 0 if examples belong to clients by nature
                                                          and are made on the fly (synthetic) */
+bool   fq_dataset_can_train(const fq_dataset *set);   /* false: it has a test part only */
 size_t fq_dataset_test_count(const fq_dataset *set);
 /* Natural clients (writers, users, synthetic clients); 0 if the set has none. */
 uint64_t fq_dataset_users(const fq_dataset *set);

@@ -111,13 +111,17 @@ done:
 }
 
 /* prefix: "" or "emnist-balanced-"; the test part is called t10k by MNIST, test by EMNIST. */
-static fq_status read_images(const fq_data_reader *reader, const char *folder, const char *prefix,
-                             const char *test, label_range range, fq_dataset **out) {
+static fq_status read_images(const fq_data_reader *reader, fq_data_use use, const char *folder,
+                             const char *prefix, const char *test, label_range range,
+                             fq_dataset **out) {
     char images[128], labels[128];
     FQ_TRY(fq_dataset_new(reader->name, (fq_shape){1, SIDE, SIDE}, range.classes, out));
     snprintf(images, sizeof images, "%strain-images-idx3-ubyte", prefix);
     snprintf(labels, sizeof labels, "%strain-labels-idx1-ubyte", prefix);
-    FQ_TRY(read_part(reader, folder, images, labels, range, &(*out)->train));
+    if (use != FQ_USE_TEST || fq_data_is_there(folder, images) || fq_data_is_there(folder, labels))
+        FQ_TRY(read_part(reader, folder, images, labels, range, &(*out)->train));
+    if (use == FQ_USE_TRAIN)
+        return FQ_OK;
     snprintf(images, sizeof images, "%s%s-images-idx3-ubyte", prefix, test);
     snprintf(labels, sizeof labels, "%s%s-labels-idx1-ubyte", prefix, test);
     return read_part(reader, folder, images, labels, range, &(*out)->test);
@@ -126,7 +130,8 @@ static fq_status read_images(const fq_data_reader *reader, const char *folder, c
 static fq_status open_ten_classes(const fq_data_reader *reader, const fq_data_settings *settings,
                                   const char *folder, const fq_normalization *automatic,
                                   fq_dataset **out) {
-    fq_status status = read_images(reader, folder, "", "t10k", (label_range){0, 10}, out);
+    fq_status status =
+        read_images(reader, settings->use, folder, "", "t10k", (label_range){0, 10}, out);
     if (status == FQ_OK)
         status = fq_dataset_finish(*out, settings, automatic);
     if (status != FQ_OK)
@@ -160,18 +165,20 @@ static const struct emnist_split {
     {"digits", {0, 10}},   {"letters", {1, 26}}, {"mnist", {0, 10}},
 };
 
-static fq_status find_emnist_split(const char *folder, const struct emnist_split **out) {
+static bool has_emnist_part(const char *folder, const char *split, const char *part) {
+    char name[128];
+    snprintf(name, sizeof name, "emnist-%s-%s-images-idx3-ubyte", split, part);
+    return fq_data_is_there(folder, name);
+}
+
+static fq_status find_emnist_split(const char *folder, fq_data_use use,
+                                   const struct emnist_split **out) {
     char found[FQ_TEXT_BYTES] = "", path[FQ_DATA_PATH_BYTES];
     int  n = 0;
     *out = NULL;
     for (size_t i = 0; i < sizeof emnist_splits / sizeof *emnist_splits; i++) {
-        char name[128];
-        snprintf(name, sizeof name, "emnist-%s-train-images-idx3-ubyte", emnist_splits[i].name);
-        FQ_TRY(fq_data_path(folder, name, path, sizeof path));
-        bool there = fq_file_exists(path);
-        snprintf(name, sizeof name, "emnist-%s-train-images-idx3-ubyte.gz", emnist_splits[i].name);
-        FQ_TRY(fq_data_path(folder, name, path, sizeof path));
-        if (!there && !fq_file_exists(path))
+        if (!has_emnist_part(folder, emnist_splits[i].name, "train") &&
+            (use != FQ_USE_TEST || !has_emnist_part(folder, emnist_splits[i].name, "test")))
             continue;
         *out = &emnist_splits[i];
         size_t used = strlen(found);
@@ -195,10 +202,11 @@ static fq_status open_emnist(const fq_data_settings *settings, const char *folde
                              fq_dataset **out) {
     (void)seed;
     const struct emnist_split *split;
-    FQ_TRY(find_emnist_split(folder, &split));
+    FQ_TRY(find_emnist_split(folder, settings->use, &split));
     char prefix[64];
     snprintf(prefix, sizeof prefix, "emnist-%s-", split->name);
-    fq_status status = read_images(&fq_reader_emnist, folder, prefix, "test", split->range, out);
+    fq_status status =
+        read_images(&fq_reader_emnist, settings->use, folder, prefix, "test", split->range, out);
     if (status == FQ_OK) {
         transpose_images((*out)->train.bytes, (*out)->train.n);
         transpose_images((*out)->test.bytes, (*out)->test.n);

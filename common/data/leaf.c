@@ -361,24 +361,26 @@ typedef struct leaf_kind {
     uint32_t              classes; /* 0: as many as there are labels */
 } leaf_kind;
 
-static fq_status build_set(const leaf_kind *kind, const char *folder, fq_leaf *train, fq_leaf *test,
-                           bool *has_test, fq_dataset **out) {
+static fq_status build_set(const leaf_kind *kind, fq_data_use use, const char *folder,
+                           fq_leaf *train, fq_leaf *test, bool *has_test, fq_dataset **out) {
     bool found;
     FQ_TRY(read_part(folder, "train", train, &found));
-    if (!found) {
+    test->features = train->features;
+    if (use != FQ_USE_TRAIN)
+        FQ_TRY(read_part(folder, "test", test, has_test));
+    bool test_only = !found && *has_test && use == FQ_USE_TEST;
+    if (!found && !test_only) {
         char path[FQ_DATA_PATH_BYTES];
         FQ_TRY(fq_data_path(folder, "train/*.json", path, sizeof path));
         return fq_data_missing(kind->reader, path);
     }
-    if (train->n == 0)
+    if (train->n == 0 && !test_only)
         return fq_fail(FQ_EPROTO, "%s has no training examples in %s/train", kind->reader->name,
                        folder);
-    test->features = train->features;
-    FQ_TRY(read_part(folder, "test", test, has_test));
     uint32_t classes = train->found > test->found ? train->found : test->found;
     fq_shape shape = kind->shape;
     if (shape.c == 0)
-        shape = (fq_shape){(uint32_t)train->features, 1, 1};
+        shape = (fq_shape){(uint32_t)(test_only ? test : train)->features, 1, 1};
     FQ_TRY(fq_dataset_new(kind->reader->name, shape, kind->classes > 0 ? kind->classes : classes,
                           out));
     (*out)->users = train->users;
@@ -396,8 +398,8 @@ static fq_status open_kind(const leaf_kind *kind, const fq_data_settings *settin
     bool      has_test = false;
     fq_status status;
     *out = NULL;
-    FQ_GO(status, build_set(kind, folder, &train, &test, &has_test, out));
-    if (!has_test)
+    FQ_GO(status, build_set(kind, settings->use, folder, &train, &test, &has_test, out));
+    if (!has_test && settings->use != FQ_USE_TRAIN)
         FQ_GO(status, fq_dataset_hold_out(*out, settings, seed));
     FQ_GO(status, fq_dataset_finish(*out, settings, NULL));
 done:

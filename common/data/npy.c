@@ -291,13 +291,6 @@ static void close_array(array_file *file) {
     file->bytes = (fq_cbytes){0};
 }
 
-static bool is_there(const char *folder, const char *name) {
-    char path[FQ_DATA_PATH_BYTES], packed[64];
-    snprintf(packed, sizeof packed, "%s.gz", name);
-    return (fq_data_path(folder, name, path, sizeof path) == FQ_OK && fq_file_exists(path)) ||
-           (fq_data_path(folder, packed, path, sizeof path) == FQ_OK && fq_file_exists(path));
-}
-
 /* [N, F], [N, H, W] or [N, C, H, W]. */
 static fq_status shape_of(const array_file *features, fq_shape *out) {
     const fq_npy *array = &features->array;
@@ -400,13 +393,15 @@ static fq_status take_users(const array_file *file, const char *features_path, f
     return FQ_OK;
 }
 
-/* The test part is left out, or whole. */
-static bool has_test_part(const char *folder) {
-    return is_there(folder, "test_features.npy") || is_there(folder, "test_labels.npy");
+/* A part is left out, or whole; prefix: "" or "test_". */
+static bool has_part(const char *folder, const char *prefix) {
+    char features[32], labels[32];
+    snprintf(features, sizeof features, "%sfeatures.npy", prefix);
+    snprintf(labels, sizeof labels, "%slabels.npy", prefix);
+    return fq_data_is_there(folder, features) || fq_data_is_there(folder, labels);
 }
 
-/* prefix: "" or "test_". A set made by the first call fixes shape and element type for the second.
- */
+/* A set made by the first call fixes shape and element type for the second. */
 static fq_status read_part(const char *folder, const char *prefix, fq_dataset **set, bool test) {
     char        features_name[32], labels_name[32];
     array_file *features = calloc(2, sizeof *features), *labels = features + 1;
@@ -419,7 +414,7 @@ static fq_status read_part(const char *folder, const char *prefix, fq_dataset **
     FQ_GO(status, open_array(folder, features_name, features));
     FQ_GO(status, open_array(folder, labels_name, labels));
     FQ_GO(status, shape_of(features, &shape));
-    if (!test) {
+    if (*set == NULL) {
         FQ_GO(status, fq_dataset_new("npy", shape, 1, set));
     } else {
         fq_shape train = (*set)->shape;
@@ -462,12 +457,15 @@ static fq_status open_npy(const fq_data_settings *settings, const char *folder, 
                           fq_dataset **out) {
     fq_status status;
     *out = NULL;
-    FQ_GO(status, read_part(folder, "", out, false));
-    if (is_there(folder, "users.npy"))
-        FQ_GO(status, read_users(folder, *out));
-    if (has_test_part(folder))
+    bool test = settings->use != FQ_USE_TRAIN && has_part(folder, "test_");
+    if (!test || settings->use != FQ_USE_TEST || has_part(folder, "")) {
+        FQ_GO(status, read_part(folder, "", out, false));
+        if (fq_data_is_there(folder, "users.npy"))
+            FQ_GO(status, read_users(folder, *out));
+    }
+    if (test)
         FQ_GO(status, read_part(folder, "test_", out, true));
-    else
+    else if (settings->use != FQ_USE_TRAIN)
         FQ_GO(status, fq_dataset_hold_out(*out, settings, seed));
     FQ_GO(status, fq_dataset_finish(*out, settings, NULL));
 done:

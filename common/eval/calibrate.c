@@ -172,13 +172,32 @@ static fq_grid best_grid(const calibrate_job *job, size_t batches, size_t which)
     size_t           stride = job->n * job->n_sites;
     fq_range_search *sum = &job->searches[which];
     for (size_t b = 1; b < batches; b++)
-        for (size_t k = 0; k < sizeof sum->error / sizeof *sum->error; k++)
+        for (size_t k = 0; k < fq_range_search_candidates(sum->kind, sum->bits); k++)
             sum->error[k] += job->searches[b * stride + which].error[k];
     return fq_range_search_best(sum);
 }
 
 size_t fq_calibration_batches(size_t examples) {
     return (examples + FQ_CALIBRATION_BATCH - 1) / FQ_CALIBRATION_BATCH;
+}
+
+fq_range_search *fq_calibration_searches(const fq_model *model, fq_layer_policy policy,
+                                         const fq_activations *activations, size_t n,
+                                         size_t batches, fq_arena *arena) {
+    const size_t     n_sites = fq_model_site_count(model);
+    fq_range_search *searches = FQ_ARENA_NEW(arena, fq_range_search, batches * n * n_sites);
+    for (size_t which = 0; which < batches * n * n_sites; which++) {
+        const size_t site = which % n_sites, i = which / n_sites % n;
+        const int    bits = fq_policy_site_bits(policy, site, n_sites, activations[i].bits);
+        if (bits == FQ_FLOAT_BITS)
+            continue;
+        const fq_grid_kind kind =
+            fq_model_site_nonnegative(model, site) ? FQ_GRID_UNSIGNED : FQ_GRID_ASYMMETRIC;
+        double *error = FQ_ARENA_NEW(arena, double, fq_range_search_candidates(kind, bits));
+        if (searches != NULL && error != NULL)
+            fq_range_search_begin(&searches[which], kind, bits, error);
+    }
+    return searches;
 }
 
 fq_status fq_activations_calibrate(fq_activations *activations, size_t n,
@@ -189,13 +208,10 @@ fq_status fq_activations_calibrate(fq_activations *activations, size_t n,
     size_t        batches = fq_calibration_batches(examples);
     calibrate_job job = {activations, n, n_sites, examples, calibration,
                          model,       w, workers, searches, true};
-    for (size_t b = 0; b < batches; b++)
-        for (size_t i = 0; i < n; i++)
-            for (size_t s = 0; s < n_sites; s++)
-                fq_range_search_begin(&searches[(b * n + i) * n_sites + s],
-                                      fq_model_site_nonnegative(model, s) ? FQ_GRID_UNSIGNED
-                                                                          : FQ_GRID_ASYMMETRIC,
-                                      activations[i].site_bits[s]);
+    for (size_t which = 0; which < batches * n * n_sites; which++)
+        if (searches[which].error != NULL)
+            fq_range_search_begin(&searches[which], searches[which].kind, searches[which].bits,
+                                  searches[which].error);
     FQ_TRY(fq_pool_for(pool, batches, calibrate_batch, &job));
     for (size_t which = 0; which < n * n_sites; which++)
         share_range(&job, batches, which);

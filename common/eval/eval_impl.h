@@ -14,11 +14,21 @@ float fq_step_changed(fq_step_change change, float step); /* step > 0, finite */
 /* Rule and change as the text of a figure: "mse", "mse*0.85", "mse~2^k". */
 void fq_rule_print(const char *rule, fq_step_change change, char out[FQ_RULE_BYTES]);
 
+/* A range rule in one granularity. */
+typedef struct fq_eval_rule {
+    const fq_range_rule *rule;
+    fq_granularity       granularity;
+    char                 name[FQ_RULE_BYTES]; /* "mse", "mse/channel" */
+} fq_eval_rule;
+enum { FQ_MAX_EVAL_RULES = FQ_WORDS_LENGTH * (FQ_PER_CHANNEL + 1) };
+
 /* Which (weights, activations) are asked for, by width, and which changes of the steps. */
 typedef struct fq_eval_wanted {
     bool           pair[FQ_FLOAT_BITS + 1][FQ_FLOAT_BITS + 1];
     size_t         n; /* figures */
     bool           quantized_weights, quantized_activations;
+    size_t         n_rules;
+    fq_eval_rule   rules[FQ_MAX_EVAL_RULES];
     size_t         n_changes; /* with float activations */
     fq_step_change changes[FQ_LIST_LENGTH + 1];
 } fq_eval_wanted;
@@ -69,8 +79,13 @@ typedef struct fq_eval_worker {
 } fq_eval_worker;
 
 size_t fq_calibration_batches(size_t examples); /* of FQ_CALIBRATION_BATCH */
+/* Scratch of the ranges' search, [batches, n, n_sites], for the `n` widths in activations[].bits.
+ * NULL of an arena that measures or is full. */
+fq_range_search *fq_calibration_searches(const fq_model *model, fq_layer_policy policy,
+                                         const fq_activations *activations, size_t n,
+                                         size_t batches, fq_arena *arena);
 /* Find the grids of the `n` widths from float passes of w over the first so many examples of the
- * calibration set. searches [batches, n, n_sites] is scratch. */
+ * calibration set. */
 FQ_MUST_CHECK fq_status fq_activations_calibrate(fq_activations *activations, size_t n,
                                                  const fq_calibration *calibration, size_t examples,
                                                  const fq_model *model, const float *w,

@@ -30,8 +30,9 @@ const fq_key fq_eval_keys[] = {
     {"power_of_two", FQ_TYPE_BOOL, FIELD(power_of_two), "false", 0, 0, NULL,
      "With float activations, evaluate again with every step of the weights rounded to the nearest "
      "power of two; the rule of such a figure reads mse~2^k."},
-    {"granularity", FQ_TYPE_CHOICE, FIELD(granularity), "tensor", 0, 0, fq_granularity_names,
-     "What shares a scale: a whole weight tensor, or an output channel of it."},
+    {"granularity", FQ_TYPE_WORDS, FIELD(granularity), "[tensor]", 0, 0, fq_granularity_names,
+     "What shares a scale: a whole weight tensor, or an output channel of it. With both, each rule "
+     "gives figures for both, and those of the second one read mse/channel."},
     {"grid", FQ_TYPE_CHOICE, FIELD(grid), "signed", 0, 0, grids,
      "Codes of the weights: signed has all 2^b, narrow leaves out the lowest."},
     {"layers", FQ_TYPE_CHOICE, FIELD(layers), "all", 0, 0, fq_layer_policy_names,
@@ -91,6 +92,51 @@ static void list_changes(const fq_eval_settings *settings, fq_eval_wanted *out) 
         out->changes[out->n_changes++] = (fq_step_change){.kind = FQ_STEP_POWER_OF_TWO};
 }
 
+static fq_status check_twice(const char *key, const fq_words *words) {
+    for (size_t i = 0; i < words->n; i++)
+        for (size_t k = 0; k < i; k++)
+            if (strcmp(words->v[i], words->v[k]) == 0)
+                return fq_fail(FQ_EINVAL, "evaluate.%s: has \"%s\" twice", key, words->v[i]);
+    return FQ_OK;
+}
+
+static fq_status find_granularity(const char *name, fq_granularity *out) {
+    for (int i = 0; fq_granularity_names[i] != NULL; i++)
+        if (strcmp(name, fq_granularity_names[i]) == 0) {
+            *out = (fq_granularity)i;
+            return FQ_OK;
+        }
+    return fq_fail(FQ_EINVAL,
+                   "evaluate.granularity: \"%s\" is not allowed; expected tensor or channel", name);
+}
+
+/* Every rule in every granularity, by rule; learned steps have the one granularity of training. */
+static fq_status list_rules(const fq_eval_settings *settings, fq_eval_wanted *out) {
+    FQ_TRY(check_twice("ranges", &settings->ranges));
+    FQ_TRY(check_twice("granularity", &settings->granularity));
+    if (settings->granularity.n == 0)
+        return fq_fail(FQ_EINVAL,
+                       "evaluate.granularity: is empty; expected tensor, channel or both");
+    for (size_t r = 0; r < settings->ranges.n; r++) {
+        const char          *name = settings->ranges.v[r];
+        const fq_range_rule *rule = fq_range_find(name);
+        if (rule == NULL)
+            return fq_fail(FQ_EINVAL,
+                           "evaluate.ranges: \"%s\" is not a rule for weights; "
+                           "`fedq-sim list ranges` shows them",
+                           name);
+        for (size_t g = 0; g < (rule->learned ? 1 : settings->granularity.n); g++) {
+            const char   *granularity = settings->granularity.v[g];
+            fq_eval_rule *next = &out->rules[out->n_rules++];
+            next->rule = rule;
+            FQ_TRY(find_granularity(granularity, &next->granularity));
+            snprintf(next->name, sizeof next->name, "%s%s%s", rule->name, g == 0 ? "" : "/",
+                     g == 0 ? "" : granularity);
+        }
+    }
+    return FQ_OK;
+}
+
 fq_status fq_eval_wanted_read(const fq_eval_settings *settings, fq_eval_wanted *out) {
     *out = (fq_eval_wanted){0};
     FQ_TRY(check_widths("weights", &settings->weights));
@@ -104,33 +150,16 @@ fq_status fq_eval_wanted_read(const fq_eval_settings *settings, fq_eval_wanted *
         FQ_TRY(parse_pair(settings->pairs.v[i], &w, &a));
         out->pair[w][a] = true;
     }
+    FQ_TRY(list_rules(settings, out));
     list_changes(settings, out);
     for (int w = 1; w <= FQ_FLOAT_BITS; w++)
         for (int a = 1; a <= FQ_FLOAT_BITS; a++)
             if (out->pair[w][a]) {
                 size_t steps = 1 + (a == FQ_FLOAT_BITS ? out->n_changes : 0);
-                out->n += w == FQ_FLOAT_BITS ? 1 : settings->ranges.n * steps;
+                out->n += w == FQ_FLOAT_BITS ? 1 : out->n_rules * steps;
                 out->quantized_weights |= w != FQ_FLOAT_BITS;
                 out->quantized_activations |= a != FQ_FLOAT_BITS;
             }
-    return FQ_OK;
-}
-
-static fq_status check_ranges(const fq_eval_settings *settings) {
-    for (size_t i = 0; i < settings->ranges.n; i++) {
-        const char *rule = settings->ranges.v[i];
-        bool        known = false;
-        for (size_t k = 0; fq_range_names[k] != NULL; k++)
-            known |= strcmp(rule, fq_range_names[k]) == 0;
-        if (!known)
-            return fq_fail(FQ_EINVAL,
-                           "evaluate.ranges: \"%s\" is not a rule for weights; "
-                           "`fedq-sim list ranges` shows them",
-                           rule);
-        for (size_t k = 0; k < i; k++)
-            if (strcmp(rule, settings->ranges.v[k]) == 0)
-                return fq_fail(FQ_EINVAL, "evaluate.ranges: has \"%s\" twice", rule);
-    }
     return FQ_OK;
 }
 
@@ -155,16 +184,16 @@ static fq_status check_scales(const fq_eval_settings *settings) {
 fq_status fq_eval_settings_check(const fq_eval_settings *settings) {
     fq_eval_wanted wanted;
     FQ_TRY(fq_eval_wanted_read(settings, &wanted));
-    FQ_TRY(check_ranges(settings));
     FQ_TRY(check_scales(settings));
     if (wanted.quantized_weights && settings->ranges.n == 0)
         return fq_fail(
             FQ_EINVAL,
             "evaluate.ranges: is empty; expected at least one rule for quantized weights");
     if (wanted.n > FQ_MAX_FIGURES)
-        return fq_fail(FQ_EINVAL,
-                       "evaluate: weights, activations, pairs, ranges, step_scales and "
-                       "power_of_two ask for %zu figures; expected at most %d",
-                       wanted.n, FQ_MAX_FIGURES);
+        return fq_fail(
+            FQ_EINVAL,
+            "evaluate: weights, activations, pairs, ranges, granularity, step_scales and "
+            "power_of_two ask for %zu figures; expected at most %d",
+            wanted.n, FQ_MAX_FIGURES);
     return FQ_OK;
 }

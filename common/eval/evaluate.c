@@ -81,15 +81,17 @@ static bool same_change(fq_step_change a, fq_step_change b) {
     return a.kind == b.kind && a.scale == b.scale;
 }
 
-static int version_index(fq_evaluator *e, const char *rule, fq_step_change change, int bits) {
+static int version_index(fq_evaluator *e, const fq_eval_rule *rule, fq_step_change change,
+                         int bits) {
     if (bits == FQ_FLOAT_BITS)
         return -1;
-    fq_weight_format format = {.rule = fq_range_find(rule),
+    fq_weight_format format = {.rule = rule->rule,
                                .options = {e->settings.percentile, e->settings.margin},
                                .grid = (fq_grid_kind)e->settings.grid,
-                               .granularity = (fq_granularity)e->settings.granularity};
+                               .granularity = rule->granularity};
     for (size_t i = 0; i < e->n_versions; i++)
         if (e->versions[i].bits == bits && e->versions[i].format.rule == format.rule &&
+            e->versions[i].format.granularity == format.granularity &&
             same_change(e->versions[i].change, change))
             return (int)i;
     e->versions[e->n_versions] = (version){.bits = bits, .format = format, .change = change};
@@ -98,18 +100,21 @@ static int version_index(fq_evaluator *e, const char *rule, fq_step_change chang
 
 static const fq_step_change as_found = {.kind = FQ_STEP_AS_FOUND};
 
-static void plan_figure(fq_evaluator *e, const char *rule, fq_step_change change, int weights,
-                        int activations) {
+/* Of float weights. */
+static const fq_eval_rule no_rule = {.name = "none"};
+
+static void plan_figure(fq_evaluator *e, const fq_eval_rule *rule, fq_step_change change,
+                        int weights, int activations) {
     size_t     i = e->n_figures++;
     fq_figure *figure = &e->plan[i];
     *figure = (fq_figure){.weight_bits = weights, .activation_bits = activations};
-    fq_rule_print(rule, change, figure->rule);
+    fq_rule_print(rule->name, change, figure->rule);
     e->version_of[i] = version_index(e, rule, change, weights);
     e->activation_of[i] = activation_index(e, activations);
 }
 
 /* One rule with float activations, then with those of falling width down to `last`. */
-static void plan_rule(fq_evaluator *e, const fq_eval_wanted *wanted, const char *rule,
+static void plan_rule(fq_evaluator *e, const fq_eval_wanted *wanted, const fq_eval_rule *rule,
                       fq_step_change change, int last) {
     for (int a = FQ_FLOAT_BITS; a >= last; a--)
         for (int w = FQ_MAX_BITS; w >= 1; w--)
@@ -119,15 +124,14 @@ static void plan_rule(fq_evaluator *e, const fq_eval_wanted *wanted, const char 
 
 /* Float first, then by rule, activations, falling width; then the rules with changed steps. */
 static void plan_figures(fq_evaluator *e, const fq_eval_wanted *wanted) {
-    const fq_words *rules = &e->settings.ranges;
     for (int a = FQ_FLOAT_BITS; a >= 1; a--)
         if (wanted->pair[FQ_FLOAT_BITS][a])
-            plan_figure(e, "none", as_found, FQ_FLOAT_BITS, a);
-    for (size_t r = 0; r < rules->n; r++)
-        plan_rule(e, wanted, rules->v[r], as_found, 1);
-    for (size_t r = 0; r < rules->n; r++)
+            plan_figure(e, &no_rule, as_found, FQ_FLOAT_BITS, a);
+    for (size_t r = 0; r < wanted->n_rules; r++)
+        plan_rule(e, wanted, &wanted->rules[r], as_found, 1);
+    for (size_t r = 0; r < wanted->n_rules; r++)
         for (size_t i = 0; i < wanted->n_changes; i++)
-            plan_rule(e, wanted, rules->v[r], wanted->changes[i], FQ_FLOAT_BITS);
+            plan_rule(e, wanted, &wanted->rules[r], wanted->changes[i], FQ_FLOAT_BITS);
 }
 
 static fq_status check_fit(const fq_evaluator *e) {
@@ -256,8 +260,9 @@ static fq_status place(fq_evaluator *e, fq_arena *arena) {
         activations->site_bits = FQ_ARENA_NEW(arena, int, e->n_sites);
         activations->grids = FQ_ARENA_NEW(arena, fq_grid, e->n_sites);
     }
-    e->searches = FQ_ARENA_NEW(arena, fq_range_search,
-                               e->calibration_batches * e->n_activations * e->n_sites);
+    e->searches =
+        fq_calibration_searches(e->model, (fq_layer_policy)e->settings.layers, e->activations,
+                                e->n_activations, e->calibration_batches, arena);
     e->moments = FQ_ARENA_NEW(arena, float, e->moments_batches * e->n_copies * e->n_statistics);
     e->losses = FQ_ARENA_NEW(arena, double, test_batches(e) * e->n_figures);
     e->corrects = FQ_ARENA_NEW(arena, size_t, test_batches(e) * e->n_figures);

@@ -13,27 +13,27 @@
 #include "protocol/plan.h"
 #include "robust/robustness.h"
 
-enum { FQ_MAX_FIGURES = 256, FQ_RULE_BYTES = 24 };
+enum { FQ_MAX_FIGURES = 256, FQ_RULE_BYTES = 40 };
 
 /* Settings under `evaluate:`. */
 typedef struct fq_eval_settings {
-    int64_t  every;       /* rounds between evaluations; the last round is always evaluated */
-    fq_ints  weights;     /* bit-widths; 32 is float */
-    fq_ints  activations; /* with each of the weights' widths */
-    fq_words pairs;       /* more settings, "4/8": weights/activations */
-    fq_words ranges;      /* rules for the weights; each gives a figure of its own */
-    fq_reals step_scales; /* 0.1..10: with float activations also with every step of the weights
-                             times this */
-    bool    power_of_two; /* likewise with every step rounded to the nearest power of two */
-    int     granularity;  /* fq_granularity_names */
-    int     grid;         /* fq_grid_names, signed or narrow */
-    int     layers;       /* fq_layer_policy_names */
-    double  margin, percentile;
-    int64_t batch;                                     /* examples at a time: memory, not results */
-    int64_t calibration_examples, calibration_clients; /* 512, 16 */
-    int64_t batch_norm_batches; /* training batches of 64 from which the moments of batch norm are
-                                   taken anew for every quantized set of weights (spec 2.8); 0:
-                                   those of the model */
+    int64_t  every;        /* rounds between evaluations; the last round is always evaluated */
+    fq_ints  weights;      /* bit-widths; 32 is float */
+    fq_ints  activations;  /* with each of the weights' widths */
+    fq_words pairs;        /* more settings, "4/8": weights/activations */
+    fq_words ranges;       /* rules for the weights; each gives a figure of its own */
+    fq_reals step_scales;  /* 0.1..10: with float activations also with every step of the weights
+                              times this */
+    bool     power_of_two; /* likewise with every step rounded to the nearest power of two */
+    fq_words granularity; /* of fq_granularity_names; each gives a figure of its own to each rule */
+    int      grid;        /* fq_grid_names, signed or narrow */
+    int      layers;      /* fq_layer_policy_names */
+    double   margin, percentile;
+    int64_t  batch; /* examples at a time: memory, not results */
+    int64_t  calibration_examples, calibration_clients; /* 512, 16 */
+    int64_t  batch_norm_batches; /* training batches of 64 from which the moments of batch norm are
+                                    taken anew for every quantized set of weights (spec 2.8); 0:
+                                    those of the model */
 } fq_eval_settings;
 extern const fq_key fq_eval_keys[];
 
@@ -43,7 +43,8 @@ FQ_MUST_CHECK fq_status fq_eval_settings_check(const fq_eval_settings *settings)
 typedef struct fq_figure {
     int  weight_bits, activation_bits;
     char rule[FQ_RULE_BYTES]; /* of the weights' ranges; "none" if the weights are float.
-                                 "mse*0.85": the steps that mse finds, times 0.85; "mse~2^k":
+                                 "mse/channel": in a granularity that is not the first one asked
+                                 for. "mse*0.85": the steps that mse finds, times 0.85; "mse~2^k":
                                  rounded to powers of two */
     double accuracy;          /* share of right answers, 0..1 */
     double loss;              /* mean cross-entropy */

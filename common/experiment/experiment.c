@@ -709,6 +709,16 @@ static fq_status load_model(const fq_document *document, const fq_node *node, fq
 }
 
 /* The name becomes a folder's and stands in the header of model.fq. */
+/* A patience without a metric would be a run that never stops early and does not say so. */
+static fq_status load_stop(const fq_document *document, const fq_node *node, fq_stop_section *out) {
+    FQ_TRY(fq_section_load(document, node, "stop", stop_keys, NULL, out));
+    if (node != NULL && fq_node_count(node) > 0 && fq_node_find(node, "metric") == NULL)
+        return fq_node_fail(document, node,
+                            "stop.metric is missing; expected worst, mean, area or float: without "
+                            "it no run stops early");
+    return FQ_OK;
+}
+
 static fq_status check_name(const fq_document *document, const fq_node *node, const char *name) {
     size_t allowed =
         strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.");
@@ -745,8 +755,7 @@ fq_status fq_experiment_load(const fq_document *document, fq_experiment *e) {
                            &e->evaluate));
     if (fq_eval_settings_check(&e->evaluate) != FQ_OK)
         return fq_node_context(document, fq_node_find(root, "evaluate"));
-    FQ_TRY(
-        fq_section_load(document, fq_node_find(root, "stop"), "stop", stop_keys, NULL, &e->stop));
+    FQ_TRY(load_stop(document, fq_node_find(root, "stop"), &e->stop));
     FQ_TRY(check_name(document, fq_node_find(root, "name"), e->head.name));
     if (e->data.clients > 0 && e->train.clients_per_round > e->data.clients)
         return fq_node_fail(

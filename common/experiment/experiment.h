@@ -109,7 +109,7 @@ void                    fq_sweep_fini(fq_sweep *sweep);
 /* ---- set-up: data, partition and model of an experiment ---- */
 typedef struct fq_setup {
     fq_dataset   *dataset;
-    fq_partition *partition;
+    fq_partition *partition; /* NULL: a coordinator's data with a test part only */
     fq_model     *model;
     size_t        max_examples; /* of one client */
 } fq_setup;

@@ -39,9 +39,22 @@ static fq_status fail_model(const fq_experiment *e) {
     return FQ_EINVAL;
 }
 
+/* The examples to train on are the devices', so there is nothing to divide. */
+static fq_status count_devices(fq_experiment *e, const fq_dataset *set) {
+    e->server.clients = (uint64_t)e->data.clients;
+    if (e->data.clients == 0)
+        return fq_fail(FQ_EINVAL,
+                       "data.clients: 0 is every user of the training part, which %s does not have "
+                       "here; expected how many devices there can be",
+                       fq_dataset_name(set));
+    return FQ_OK;
+}
+
 static fq_status open_data(fq_experiment *e, fq_setup *out) {
     uint64_t seed = (uint64_t)e->head.seed;
     FQ_TRY(fq_dataset_open(&e->data, seed, &out->dataset));
+    if (!fq_dataset_can_train(out->dataset))
+        return count_devices(e, out->dataset);
     FQ_TRY(fq_partition_create(&out->partition, out->dataset, &e->data, seed));
     uint64_t clients = fq_partition_clients(out->partition);
     if ((uint64_t)e->train.clients_per_round > clients)

@@ -7,6 +7,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+const fq_option fq_program_options[] = {
+    {"json", 0, NULL, false, "Print results as JSON, in place of text"}, {0}};
+const char *const fq_exit_status[] = {
+    "0\tSuccess",
+    "1\tFailed or interrupted; the reason is on standard error",
+    "2\tWrong usage or wrong settings",
+    NULL,
+};
+
 static volatile sig_atomic_t interrupted;
 
 bool fq_interrupted(void) {

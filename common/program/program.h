@@ -5,6 +5,10 @@
 
 #include "base/cli.h"
 
+/* What all programs have in common: the option --json; exit codes of those that run to an end. */
+extern const fq_option   fq_program_options[];
+extern const char *const fq_exit_status[];
+
 /* Does what its command is for; has printed what is to be said; returns an exit code.
  * `command_line`: as typed, for records. */
 typedef int fq_command_function(const fq_cli *cli, const char *command_line);

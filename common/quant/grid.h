@@ -99,17 +99,20 @@ double fq_step_gradient(const fq_grid *grid, const float *x, const float *g, siz
 void fq_running_range(float momentum, bool started, float batch_low, float batch_high, float *low,
                       float *high);
 
-/* Accumulating search of the range with the least squared error over several batches, for
- * activations: first pass fq_range_search_widen over all batches, then fq_range_search_add over
- * all, then the best. One-sided (unsigned) or two-sided with the kind's own grid; 100 candidates.
- */
+/* Accumulating search of the range with the least squared error over several batches: first pass
+ * fq_range_search_widen over all batches, then fq_range_search_add over all, then the best. 100
+ * widths of the range with the kind's own grid; on the asymmetric grid, unless no value is below
+ * zero, each width at several zero points. */
 typedef struct fq_range_search {
     fq_grid_kind kind;
     int          bits;
     float        low, high;
-    double       error[100];
+    double      *error; /* [fq_range_search_candidates] sums, width by width */
 } fq_range_search;
-void    fq_range_search_begin(fq_range_search *search, fq_grid_kind kind, int bits);
+size_t fq_range_search_candidates(fq_grid_kind kind, int bits); /* <= FQ_MAX_CANDIDATES */
+enum { FQ_MAX_CANDIDATES = 100 * 127 };
+/* `error` is kept until the search ends. */
+void    fq_range_search_begin(fq_range_search *search, fq_grid_kind kind, int bits, double *error);
 void    fq_range_search_widen(fq_range_search *search, const float *x, size_t n);
 void    fq_range_search_add(fq_range_search *search, const float *x, size_t n);
 fq_grid fq_range_search_best(const fq_range_search *search);

@@ -30,37 +30,11 @@ static fq_weight_format weight_format(const fq_view_format *format) {
         .granularity = (fq_granularity)format->granularity};
 }
 
-fq_status fq_view_check(const char *method, const fq_view_settings *settings) {
-    const fq_ints  *bits = &settings->bits, *activations = &settings->activations;
-    const fq_reals *weights = &settings->weights;
-    char            key[64];
-    snprintf(key, sizeof key, "%s.bits", method);
-    FQ_TRY(fq_widths_check(key, bits));
-    snprintf(key, sizeof key, "%s.activations", method);
-    FQ_TRY(fq_widths_check(key, activations));
-    if (settings->tied && (activations->n != 1 || activations->v[0] != FQ_FLOAT_BITS))
-        return fq_fail(FQ_EINVAL,
-                       "%s.tied: true takes the widths of %s.bits; %s.activations must be left out",
-                       method, method, method);
-    if (weights->n == 0)
-        return FQ_OK;
-    if (weights->n != bits->n)
-        return fq_fail(
-            FQ_EINVAL,
-            "%s.weights: %zu values for the %zu widths of %s.bits; expected one for each", method,
-            weights->n, bits->n, method);
-    double sum = 0.0;
-    for (size_t i = 0; i < weights->n; i++) {
-        if (!(weights->v[i] >= 0.0 && weights->v[i] <= 1e9))
-            return fq_fail(FQ_EINVAL,
-                           "%s.weights: %g is not allowed; expected numbers from 0 to 1e9", method,
-                           weights->v[i]);
-        sum += weights->v[i];
-    }
-    if (!(sum > 0.0))
-        return fq_fail(FQ_EINVAL, "%s.weights: all are 0; at least one width needs a chance",
-                       method);
-    return FQ_OK;
+fq_view_settings fq_view_settings_of(const void *section) {
+    fq_view_settings settings = *(const fq_view_settings *)section;
+    settings.bits.n += settings.bits.n == 0;
+    settings.activations.n += settings.activations.n == 0;
+    return settings;
 }
 
 /* ---- widths and the learned steps they need ---- */
@@ -107,15 +81,15 @@ static void name_site(const fq_tensor *tensor, const char *what, char name[FQ_TE
              what);
 }
 
-size_t fq_view_extra(const fq_view_settings *settings, const fq_model *plain, fq_extra_tensor *out,
-                     size_t max) {
-    const fq_view_format  *format = &settings->format;
+size_t fq_view_extra(const void *section, const fq_model *plain, fq_extra_tensor *out, size_t max) {
+    const fq_view_settings settings = fq_view_settings_of(section);
+    const fq_view_format  *format = &settings.format;
     const fq_weight_format weights = weight_format(format);
     const size_t           n = fq_weight_tensor_count(plain);
     size_t                 cursor = 0, written = 0;
     for (size_t i = 0; i < n; i++) {
         const fq_tensor *tensor = fq_weight_tensor_next(plain, &cursor);
-        const fq_rows    rows = weight_rows(settings, i, n), site = site_rows(settings, i, n);
+        const fq_rows    rows = weight_rows(&settings, i, n), site = site_rows(&settings, i, n);
         if (weights.rule->learned && rows.n > 0 && written < max) {
             fq_extra_tensor *steps = &out[written++];
             *steps =
@@ -153,15 +127,17 @@ static float step_of(const fq_view_settings *settings, float kept) {
     return fmaxf(step, LEAST_STEP);
 }
 
-void fq_view_init_extra(const fq_view_settings *settings, const fq_model *model, float *w) {
-    const fq_weight_format format = weight_format(&settings->format);
+void fq_view_init_extra(const fq_bound *bound, float *w) {
+    const fq_view_settings settings = fq_view_settings_of(bound->config);
+    const fq_model        *model = bound->model;
+    const fq_weight_format format = weight_format(&settings.format);
     if (!format.rule->learned)
         return;
     const size_t n = fq_weight_tensor_count(model);
     size_t       cursor = 0;
     for (size_t i = 0; i < n; i++) {
         const fq_tensor *tensor = fq_weight_tensor_next(model, &cursor);
-        const fq_rows    rows = weight_rows(settings, i, n);
+        const fq_rows    rows = weight_rows(&settings, i, n);
         char             name[FQ_TENSOR_NAME];
         name_weight_steps(tensor, name);
         const fq_tensor *steps = find_tensor(model, name);
@@ -172,18 +148,19 @@ void fq_view_init_extra(const fq_view_settings *settings, const fq_model *model,
         for (size_t r = 0; r < rows.n; r++)
             for (size_t k = 0; k < groups; k++)
                 w[steps->offset + r * groups + k] =
-                    kept_step(settings, format.rule
-                                            ->fit(&format.options, format.grid, rows.bits[r],
-                                                  w + tensor->offset + k * count, count, NULL)
-                                            .step);
+                    kept_step(&settings, format.rule
+                                             ->fit(&format.options, format.grid, rows.bits[r],
+                                                   w + tensor->offset + k * count, count, NULL)
+                                             .step);
     }
 }
 
-bool fq_view_learned_grids(const fq_view_settings *settings, const fq_bound *bound, size_t index,
-                           int bits, const float *w, fq_grid *grids, size_t *groups) {
-    const fq_weight_format format = weight_format(&settings->format);
+bool fq_view_learned_grids(const fq_bound *bound, size_t index, int bits, const float *w,
+                           fq_grid *grids, size_t *groups) {
+    const fq_view_settings settings = fq_view_settings_of(bound->config);
+    const fq_weight_format format = weight_format(&settings.format);
     const size_t           n = fq_weight_tensor_count(bound->model);
-    const fq_rows          rows = weight_rows(settings, index, n);
+    const fq_rows          rows = weight_rows(&settings, index, n);
     const int              row = fq_row_find(&rows, bits);
     if (!format.rule->learned || row == FQ_NO_ROW)
         return false;
@@ -198,8 +175,8 @@ bool fq_view_learned_grids(const fq_view_settings *settings, const fq_bound *bou
     if (steps == NULL || steps->count != rows.n * *groups)
         return false;
     for (size_t k = 0; w != NULL && k < *groups; k++)
-        grids[k] = fq_grid_of_step(format.grid, bits,
-                                   step_of(settings, w[steps->offset + (size_t)row * *groups + k]));
+        grids[k] = fq_grid_of_step(
+            format.grid, bits, step_of(&settings, w[steps->offset + (size_t)row * *groups + k]));
     return true;
 }
 
@@ -233,9 +210,10 @@ static void bind_tensor(fq_view *view, size_t index, const fq_tensor *tensor, fq
     site->range = find_tensor(view->model, name);
 }
 
-void fq_view_begin_turn(const fq_view_settings *settings, fq_bound *bound, fq_arena *arena) {
+void fq_view_begin_turn(fq_bound *bound, fq_arena *arena) {
+    const fq_view_settings settings = fq_view_settings_of(bound->config);
     const fq_model        *model = bound->model;
-    const fq_weight_format format = weight_format(&settings->format);
+    const fq_weight_format format = weight_format(&settings.format);
     const size_t           n = fq_weight_tensor_count(model);
     size_t                 cursor = 0, n_grids = 0, largest = 0;
     for (size_t i = 0; i < n; i++) {
@@ -248,7 +226,7 @@ void fq_view_begin_turn(const fq_view_settings *settings, fq_bound *bound, fq_ar
     fq_view_site   *sites = FQ_ARENA_NEW(arena, fq_view_site, n);
     fq_grid        *grids = FQ_ARENA_NEW(arena, fq_grid, n_grids);
     const size_t    first = fq_model_parameters(model);
-    const bool      with_adam = settings->format.step_optimizer == FQ_STEPS_ADAM;
+    const bool      with_adam = settings.format.step_optimizer == FQ_STEPS_ADAM;
     const size_t    n_steps = with_adam ? fq_model_trainable(model) - first : 0;
     float          *moments = n_steps > 0 ? FQ_ARENA_NEW(arena, float, 3 * n_steps) : NULL;
     float *scratch = format.rule->needs_scratch ? FQ_ARENA_NEW(arena, float, largest) : NULL;
@@ -258,7 +236,7 @@ void fq_view_begin_turn(const fq_view_settings *settings, fq_bound *bound, fq_ar
         bound->state = NULL; /* the arena was measuring, or says that it is exhausted */
         return;
     }
-    *view = (fq_view){.settings = *settings,
+    *view = (fq_view){.settings = settings,
                       .weight_format = format,
                       .model = model,
                       .n = n,
@@ -284,8 +262,9 @@ void fq_view_begin_turn(const fq_view_settings *settings, fq_bound *bound, fq_ar
 static void draw_widths(const fq_view_settings *settings, const fq_step *step, uint32_t layer,
                         int *weights, int *activations) {
     const fq_width_law of_weights = {
-        .bits = &settings->bits, .weights = &settings->weights, .odds = settings->odds};
-    const fq_width_law of_activations = {.bits = &settings->activations, .odds = settings->odds};
+        .bits = &settings->bits, .weights = &settings->weights, .odds = (fq_odds)settings->odds};
+    const fq_width_law of_activations = {.bits = &settings->activations,
+                                         .odds = (fq_odds)settings->odds};
     const uint32_t     local_step = settings->draw == FQ_DRAW_CLIENT ? 0 : step->step;
     fq_rng             rng =
         fq_rng_stream(step->seed, FQ_RNG_BITS, step->round, step->client, local_step, layer);
@@ -305,6 +284,12 @@ void fq_view_begin_step(const fq_bound *bound, const fq_step *step) {
         view->tensors[i].bits = fq_policy_weight_bits(layers, i, view->n, weights);
         view->sites[i].bits = fq_policy_site_bits(layers, i, view->n, activations);
     }
+}
+
+void fq_view_begin_float(const fq_bound *bound) {
+    fq_view *view = bound->state;
+    for (size_t i = 0; i < view->n; i++)
+        view->tensors[i].bits = view->sites[i].bits = FQ_FLOAT_BITS;
 }
 
 /* The learned steps of the present width, or NULL: then the grid is fitted. A width that a client
@@ -345,6 +330,18 @@ void fq_view_weights(const fq_bound *bound, const fq_step *step, const float *w,
         copied = begin + count;
     }
     memcpy(u + copied, w + copied, (fq_model_size(view->model) - copied) * sizeof *u);
+}
+
+void fq_view_round(const fq_bound *bound, float *w) {
+    const fq_view *view = bound->state;
+    for (size_t i = 0; i < view->n; i++) {
+        const fq_view_tensor *t = &view->tensors[i];
+        float                *x = w + t->tensor->offset;
+        if (t->bits == FQ_FLOAT_BITS)
+            continue;
+        find_grids(view, t, w);
+        fq_weight_quantize(t->grids, t->groups, x, t->tensor->count, x);
+    }
 }
 
 void fq_view_pull(const fq_bound *bound, const fq_step *step, const float *w, const float *u,

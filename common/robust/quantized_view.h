@@ -1,4 +1,4 @@
-/* Weights and activations as a quantized device would see them: what qat and mqat share.
+/* Weights and activations as a quantized device would see them: what qat, mqat and fedhq share.
  *
  * Each local step has a width for every weight tensor and for the activations of its layer's input
  * (its site). Forward is the exact quantizer, backward the straight-through estimator with clip
@@ -29,65 +29,53 @@ typedef struct fq_view_format {
     int64_t start_round;
 } fq_view_format;
 
-typedef struct fq_qat_config {
-    int64_t        bits, activations;
-    fq_view_format format;
-} fq_qat_config;
-
 typedef enum fq_draw { FQ_DRAW_STEP, FQ_DRAW_CLIENT, FQ_DRAW_LAYER } fq_draw;
-typedef struct fq_mqat_config {
-    fq_ints        bits, activations;
-    int            odds; /* fq_odds */
-    fq_reals       weights;
-    int            draw; /* fq_draw */
-    bool           tied;
-    fq_view_format format;
-} fq_mqat_config;
 
-/* Both in one form: qat is mqat with one width. */
+/* The section of qat and mqat, and the first member of fedhq's. */
 typedef struct fq_view_settings {
-    fq_ints        bits, activations;
-    fq_reals       weights;
-    fq_odds        odds;
-    fq_draw        draw;
-    bool           tied;
+    fq_ints  bits, activations; /* n = 0: one width, v[0], all that a key for one number sets */
+    fq_reals weights;
+    int      odds, draw; /* fq_odds, fq_draw */
+    bool     tied;
     fq_view_format format;
 } fq_view_settings;
+/* Those of a section, with n = 1 for one width. */
+fq_view_settings fq_view_settings_of(const void *section);
 
-/* Rows for the `format` member of a settings struct. */
-#define FQ_FORMAT_CHOICE(config, name, fallback, names, help)                                      \
-    { #name, FQ_TYPE_CHOICE, offsetof(config, format.name), fallback, 0, 0, names, help }
-#define FQ_FORMAT_REAL(config, name, fallback, max, help)                                          \
-    { #name, FQ_TYPE_REAL, offsetof(config, format.name), fallback, 0, max, NULL, help }
+/* Rows for the `format` member. */
+#define FQ_FORMAT_CHOICE(name, fallback, names, help)                                              \
+    { #name, FQ_TYPE_CHOICE, offsetof(fq_view_settings, format.name), fallback, 0, 0, names, help }
+#define FQ_FORMAT_REAL(name, fallback, max, help)                                                  \
+    { #name, FQ_TYPE_REAL, offsetof(fq_view_settings, format.name), fallback, 0, max, NULL, help }
 /* clang-format off */
-#define FQ_VIEW_KEYS(config)                                                                       \
-    FQ_FORMAT_CHOICE(config, ranges, "gauss", fq_range_names,                                \
+#define FQ_VIEW_KEYS                                                                       \
+    FQ_FORMAT_CHOICE(ranges, "gauss", fq_range_names,                                \
                      "Rule for the step of the weights."),                                         \
-    FQ_FORMAT_CHOICE(config, activation_ranges, "running_minmax", fq_site_range_names,             \
+    FQ_FORMAT_CHOICE(activation_ranges, "running_minmax", fq_site_range_names,             \
                      "Rule for the ranges of activations; minmax is that of each batch."),         \
-    FQ_FORMAT_CHOICE(config, granularity, "tensor", fq_granularity_names,                          \
+    FQ_FORMAT_CHOICE(granularity, "tensor", fq_granularity_names,                          \
                      "What shares a step: a weight tensor, or an output channel of it."),          \
-    FQ_FORMAT_CHOICE(config, grid, "signed", fq_view_grid_names,                                   \
+    FQ_FORMAT_CHOICE(grid, "signed", fq_view_grid_names,                                   \
                      "Levels of the weights; narrow leaves out the lowest, which has no positive twin."), \
-    FQ_FORMAT_CHOICE(config, layers, "all", fq_layer_policy_names,                                 \
+    FQ_FORMAT_CHOICE(layers, "all", fq_layer_policy_names,                                 \
                      "Which layers are quantized below 8 bits."),                                  \
-    FQ_FORMAT_REAL(config, percentile, "0.01", 49,                                                 \
+    FQ_FORMAT_REAL(percentile, "0.01", 49,                                                 \
                    "Tail that the percentile rule cuts off at each end, in percent of the weights."), \
-    FQ_FORMAT_REAL(config, margin, "0", 1e6,                                                       \
+    FQ_FORMAT_REAL(margin, "0", 1e6,                                                       \
                    "Added to the largest magnitude where the mse rule begins, in weight units."),  \
-    FQ_FORMAT_REAL(config, ewgs, "0", 10,                                                          \
+    FQ_FORMAT_REAL(ewgs, "0", 10,                                                          \
                    "Scaling of gradients by the rounding error (EWGS, usually 0.2); 0: none."),    \
-    {"start_round", FQ_TYPE_INT, offsetof(config, format.start_round), "0", 0, 1e9, NULL,          \
+    {"start_round", FQ_TYPE_INT, offsetof(fq_view_settings, format.start_round), "0", 0, 1e9, NULL,          \
      "First round that quantizes, from 0; earlier ones train in float."},                          \
-    {"lsq_grad_scale", FQ_TYPE_BOOL, offsetof(config, format.lsq_grad_scale), "true", 0, 0, NULL,  \
+    {"lsq_grad_scale", FQ_TYPE_BOOL, offsetof(fq_view_settings, format.lsq_grad_scale), "true", 0, 0, NULL,  \
      "Divide the gradient of a learned step by the root of count times levels."},                  \
-    FQ_FORMAT_REAL(config, step_rate, "1", 1e6,                                                    \
+    FQ_FORMAT_REAL(step_rate, "1", 1e6,                                                    \
                    "Learning rate of learned steps, as a multiple of the weights' rate."),                \
-    {"log_steps", FQ_TYPE_BOOL, offsetof(config, format.log_steps), "false", 0, 0, NULL,           \
+    {"log_steps", FQ_TYPE_BOOL, offsetof(fq_view_settings, format.log_steps), "false", 0, 0, NULL,           \
      "Keep learned steps of weights as logarithms: trained, and averaged, by ratio."},             \
-    FQ_FORMAT_CHOICE(config, step_optimizer, "sgd", fq_step_optimizer_names,                       \
+    FQ_FORMAT_CHOICE(step_optimizer, "sgd", fq_step_optimizer_names,                       \
                      "What trains learned steps: the weights' step rule, or Adam of its own."),    \
-    FQ_FORMAT_REAL(config, adam_rate, "1e-5", 1,                                                   \
+    FQ_FORMAT_REAL(adam_rate, "1e-5", 1,                                                   \
                    "Learning rate of learned steps under adam; step_rate is then without effect.")
 /* clang-format on */
 
@@ -143,21 +131,26 @@ typedef struct fq_view {
     fq_steps_adam    adam;
 } fq_view;
 
-/* ---- the hooks of both methods; those before a turn take the settings ---- */
-FQ_MUST_CHECK fq_status fq_view_check(const char *method, const fq_view_settings *settings);
-size_t fq_view_extra(const fq_view_settings *settings, const fq_model *plain, fq_extra_tensor *out,
-                     size_t max);
-void   fq_view_init_extra(const fq_view_settings *settings, const fq_model *model, float *w);
-void   fq_view_begin_turn(const fq_view_settings *settings, fq_bound *bound, fq_arena *arena);
+/* ---- the hooks: bound->config begins with fq_view_settings ---- */
+size_t fq_view_extra(const void *section, const fq_model *plain, fq_extra_tensor *out, size_t max);
+void   fq_view_init_extra(const fq_bound *bound, float *w);
+void   fq_view_begin_turn(fq_bound *bound, fq_arena *arena);
 void   fq_view_begin_step(const fq_bound *bound, const fq_step *step);
+void   fq_view_begin_float(const fq_bound *bound); /* in the place of begin_step: a step in float */
 void   fq_view_weights(const fq_bound *bound, const fq_step *step, const float *w, float *u);
 void   fq_view_pull(const fq_bound *bound, const fq_step *step, const float *w, const float *u,
                     float *g);
-bool   fq_view_learned_grids(const fq_view_settings *settings, const fq_bound *bound, size_t index,
-                             int bits, const float *w, fq_grid *grids, size_t *groups);
+bool   fq_view_learned_grids(const fq_bound *bound, size_t index, int bits, const float *w,
+                             fq_grid *grids, size_t *groups);
+void   fq_view_round(const fq_bound *bound, float *w); /* w <- Q_b(w), of the widths of this step */
 void   fq_view_after_step(const fq_bound *bound, const fq_step *step, float *w);
 bool   fq_view_site_hook(const fq_bound *bound, const fq_step *step, float *w, float *g,
                          fq_site_hook *out);
+#define FQ_VIEW_HOOKS                                                                              \
+    .changes_weights = true, .extra = fq_view_extra, .init_extra = fq_view_init_extra,             \
+    .begin_turn = fq_view_begin_turn, .view_weights = fq_view_weights,                             \
+    .pull_gradient = fq_view_pull, .site_hook = fq_view_site_hook,                                 \
+    .learned_grids = fq_view_learned_grids
 
 /* ---- activations.c ---- */
 bool fq_site_quantize(void *view, size_t site, size_t features, size_t batch, size_t lanes,

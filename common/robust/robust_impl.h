@@ -44,6 +44,6 @@ int fq_width_draw(const fq_width_law *law, const fq_ints *capability, fq_rng *rn
 FQ_MUST_CHECK fq_status fq_widths_check(const char *key, const fq_ints *bits);
 
 extern const fq_robustness fq_robustness_kure, fq_robustness_apqn, fq_robustness_qat,
-    fq_robustness_mqat, fq_robustness_block_float, fq_robustness_heterofl;
+    fq_robustness_mqat, fq_robustness_fedhq, fq_robustness_block_float, fq_robustness_heterofl;
 
 #endif

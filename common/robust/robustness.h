@@ -21,13 +21,16 @@ typedef struct fq_step {
     const fq_model *model;
     uint64_t        seed, client;
     uint32_t        round, step; /* local step, from 0 */
-    const fq_ints  *capability;  /* bit-widths this client can run; n = 0: all */
+    uint32_t        n_steps;     /* of this turn */
+    double label_entropy; /* of the client's examples, 1 if all classes are as frequent: H / ln(C);
+                             only for methods that see labels, else 0 */
+    const fq_ints *capability; /* bit-widths this client can run; n = 0: all */
 } fq_step;
 
 /* One method bound to a model. `state` is scratch of one client turn. */
 typedef struct fq_bound {
     const fq_robustness *method;
-    const void          *config; /* its section of the settings */
+    const void          *config; /* its section of the settings; 0 what no key sets */
     const fq_model      *model;
     void                *state;
 } fq_bound;
@@ -38,6 +41,7 @@ struct fq_robustness {
     size_t        config_size;
     bool changes_weights; /* by a quantizer: at most one method of a list may do so. Noise does not
                              count. */
+    bool sees_labels;     /* wants fq_step.label_entropy */
     /* What cannot be: FQ_EINVAL with the key's name in the text. NULL: nothing. */
     fq_status (*check)(const void *config);
     /* Tensors to add to the model (learned steps, running ranges): write at most `max`, return how
@@ -86,7 +90,7 @@ struct fq_robustness {
 };
 enum { FQ_MAX_PARTS = FQ_LIST_LENGTH, FQ_NO_PART = UINT8_MAX };
 
-/* NULL-terminated: kure apqn qat mqat block_float heterofl */
+/* NULL-terminated: kure apqn qat mqat fedhq block_float heterofl */
 extern const fq_robustness *const fq_robustnesses[];
 const fq_robustness              *fq_robustness_find(const char *name);
 

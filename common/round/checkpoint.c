@@ -1,6 +1,6 @@
-/* checkpoint.fq: magic, version, settings hash, round, weights, server vectors, clients' states,
- * the history of levels if those adapt, note, CRC-32 of all before it. Little-endian. Described in
- * docs/model-format.md. */
+/* checkpoint.fq: magic, version, settings hash, round, weights, server vectors, the mark in
+ * the clients' states, the history of levels if those adapt, note, CRC-32 of all before it.
+ * Little-endian. Described in docs/run-folder.md. */
 #include "base/file.h"
 #include "base/hash.h"
 #include "round/round_impl.h"
@@ -11,7 +11,7 @@
 #include <string.h>
 
 static const unsigned char MAGIC[8] = {'F', 'Q', 'C', 'H', 'E', 'C', 'K', '\n'};
-enum { VERSION = 1 };
+enum { VERSION = 2 };
 
 static void put_history(const fq_level_history *history, const fq_level_rule *rule,
                         fq_buffer *out) {
@@ -23,7 +23,7 @@ static void put_history(const fq_level_history *history, const fq_level_rule *ru
 }
 
 fq_status fq_checkpoint_encode(const fq_server *server, const char *settings_hash,
-                               const fq_client_states *states, const char *note, fq_buffer *out) {
+                               fq_states_mark states, const char *note, fq_buffer *out) {
     fq_put_bytes(out, MAGIC, sizeof MAGIC);
     fq_put_u32(out, VERSION);
     fq_put_text(out, settings_hash);
@@ -32,17 +32,8 @@ fq_status fq_checkpoint_encode(const fq_server *server, const char *settings_has
     fq_put_u64(out, server->n_vectors);
     fq_put_floats(out, server->w, server->size);
     fq_put_floats(out, server->vectors, server->n_vectors * server->size);
-    uint64_t present = 0;
-    for (uint64_t k = 0; states->vectors > 0 && k < states->clients; k++)
-        present += states->state[k] != NULL;
-    fq_put_u64(out, states->vectors);
-    fq_put_u64(out, present);
-    for (uint64_t k = 0; states->vectors > 0 && k < states->clients; k++) {
-        if (states->state[k] == NULL)
-            continue;
-        fq_put_u64(out, k);
-        fq_put_floats(out, states->state[k], states->vectors * server->size);
-    }
+    fq_put_u64(out, states.generation);
+    fq_put_u64(out, states.records);
     if (server->recipe->adaptive.levels > 0)
         put_history(&server->history, &server->recipe->adaptive, out);
     fq_put_text(out, note);
@@ -81,20 +72,6 @@ static fq_status check_head(fq_cbytes bytes, fq_reader *reader, const char *sett
     return FQ_OK;
 }
 
-/* Read one client's state into fresh memory. */
-static fq_status read_state(fq_reader *reader, size_t size, fq_client_states *fresh) {
-    uint64_t client = fq_get_u64(reader);
-    size_t   count = fresh->vectors * size;
-    if (reader->failed || client >= fresh->clients || fresh->state[client] != NULL ||
-        count * sizeof(float) > fq_reader_left(reader))
-        return fq_fail(FQ_EPROTO, "the checkpoint's client states do not add up");
-    fresh->state[client] = malloc(count * sizeof(float));
-    if (fresh->state[client] == NULL)
-        return fq_fail(FQ_ENOMEM, "no memory for the clients' states");
-    fq_get_floats(reader, fresh->state[client], count);
-    return check_floats(fresh->state[client], count, "client states");
-}
-
 static fq_status get_history(fq_reader *reader, const fq_recipe *recipe,
                              fq_level_history *history) {
     const uint32_t levels = fq_get_u32(reader);
@@ -113,7 +90,7 @@ static fq_status get_history(fq_reader *reader, const fq_recipe *recipe,
 }
 
 fq_status fq_checkpoint_decode(fq_cbytes bytes, fq_server *server, const char *settings_hash,
-                               fq_client_states *states, char note[FQ_NOTE_BYTES]) {
+                               fq_states_mark *states, char note[FQ_NOTE_BYTES]) {
     fq_reader reader = fq_reader_of(bytes);
     FQ_TRY(check_head(bytes, &reader, settings_hash));
     uint32_t round = fq_get_u32(&reader);
@@ -125,26 +102,15 @@ fq_status fq_checkpoint_decode(fq_cbytes bytes, fq_server *server, const char *s
                        size, n_vectors, server->size, server->n_vectors);
     size_t           count = (1 + server->n_vectors) * server->size;
     float           *values = malloc((count == 0 ? 1 : count) * sizeof *values);
-    fq_client_states fresh = {.vectors = states->vectors, .clients = states->clients};
     char             fresh_note[FQ_NOTE_BYTES];
     fq_level_history history = {0};
     fq_status        status = FQ_OK;
     if (values == NULL)
         return fq_fail(FQ_ENOMEM, "no memory for a checkpoint of %zu values", count);
     fq_get_floats(&reader, values, count);
-    uint64_t vectors = fq_get_u64(&reader), present = fq_get_u64(&reader);
-    if (reader.failed || vectors != states->vectors ||
-        present > (vectors == 0 ? 0 : states->clients))
-        FQ_GO(status,
-              fq_fail(FQ_EPROTO, "the checkpoint's client states do not fit the experiment"));
+    fq_states_mark mark = {.generation = fq_get_u64(&reader)};
+    mark.records = fq_get_u64(&reader);
     FQ_GO(status, check_floats(values, count, "weights"));
-    if (vectors > 0) {
-        fresh.state = calloc(states->clients, sizeof *fresh.state);
-        if (fresh.state == NULL)
-            FQ_GO(status, fq_fail(FQ_ENOMEM, "no memory for the clients' states"));
-        for (uint64_t k = 0; k < present; k++)
-            FQ_GO(status, read_state(&reader, server->size, &fresh));
-    }
     if (server->recipe->adaptive.levels > 0)
         FQ_GO(status, get_history(&reader, server->recipe, &history));
     fq_get_text(&reader, fresh_note, sizeof fresh_note);
@@ -156,16 +122,9 @@ fq_status fq_checkpoint_decode(fq_cbytes bytes, fq_server *server, const char *s
     memcpy(server->w, values, server->size * sizeof *values);
     memcpy(server->vectors, values + server->size,
            server->n_vectors * server->size * sizeof *values);
-    for (uint64_t k = 0; vectors > 0 && k < states->clients; k++) {
-        free(states->state[k]);
-        states->state[k] = fresh.state[k];
-        fresh.state[k] = NULL;
-    }
+    *states = mark;
     memcpy(note, fresh_note, sizeof fresh_note);
 done:
-    for (uint64_t k = 0; fresh.state != NULL && k < fresh.clients; k++)
-        free(fresh.state[k]);
-    free(fresh.state);
     free(values);
     return status;
 }

@@ -71,25 +71,23 @@ FQ_MUST_CHECK fq_status fq_cohort_sample(uint64_t seed, uint32_t round, uint64_t
                                          uint64_t *out);
 
 /* ---- checkpoint: the state between rounds ---- */
-/* Clients' persistent vectors travel with the server's state, so that a simulation resumes exactly.
- */
-typedef struct fq_client_states {
-    size_t   vectors; /* per client, of P values each; 0: clients have no state */
-    float  **state;   /* [clients], NULL for those that never took part; heap memory each */
-    uint64_t clients;
-} fq_client_states;
+/* Which states of the clients belong to it, where one process plays all clients and keeps them in a
+ * log (store/client_states.h): the first so many records of its file. All zero: there is no log. */
+typedef struct fq_states_mark {
+    uint64_t generation, records;
+} fq_states_mark;
 
 /* Free-form text of the program (progress of early stopping, say) that must survive with the
  * rounds. */
 enum { FQ_NOTE_BYTES = 1024 };
 
 FQ_MUST_CHECK fq_status fq_checkpoint_encode(const fq_server *server, const char *settings_hash,
-                                             const fq_client_states *states, const char *note,
+                                             fq_states_mark states, const char *note,
                                              fq_buffer *out);
 /* Into a server made from the same settings. FQ_ESTALE: of other settings; FQ_EPROTO: damaged or of
  * another version. Nothing is changed on failure. */
 FQ_MUST_CHECK fq_status fq_checkpoint_decode(fq_cbytes bytes, fq_server *server,
-                                             const char *settings_hash, fq_client_states *states,
+                                             const char *settings_hash, fq_states_mark *states,
                                              char note[FQ_NOTE_BYTES]);
 
 #endif

@@ -10,21 +10,54 @@
 #include <unistd.h>
 
 /* A power cut costs at most this much of a run that is not durable; the end of the process at any
- * instant costs nothing. */
+ * instant costs nothing. The last round is always durable. */
 static const double SYNC_SECONDS = 1.0;
 
 /* ---- checkpoint ---- */
+static const char CHECKPOINT[] = "checkpoint.fq";
+/* The last durable checkpoint, while checkpoint.fq is a later one that is not: after a power cut
+ * the later one may be there without what it counts on, records of run.db or of the clients'
+ * states. */
+static const char SYNCED[] = "checkpoint-synced.fq";
+
+/* Before checkpoint.fq is replaced by one that is not durable. A file system without links has to
+ * do without. */
+static void keep_synced(const fq_run *run) {
+    char checkpoint[PATH_MAX], synced[PATH_MAX];
+    fq_run_path(run, CHECKPOINT, checkpoint);
+    fq_run_path(run, SYNCED, synced);
+    unlink(synced);
+    (void)!link(checkpoint, synced);
+}
+
+static void forget_synced(const fq_run *run) {
+    char synced[PATH_MAX];
+    fq_run_path(run, SYNCED, synced);
+    unlink(synced);
+}
+
 static fq_status save_checkpoint(fq_run *run, bool durable) {
-    char path[PATH_MAX], note[FQ_NOTE_BYTES];
-    fq_run_path(run, "checkpoint.fq", path);
+    char           path[PATH_MAX], note[FQ_NOTE_BYTES];
+    fq_states_mark mark = {0};
+    fq_run_path(run, CHECKPOINT, path);
     snprintf(note, sizeof note, "%.17g %" PRId64, run->best, run->stale);
+    if (run->states != NULL)
+        FQ_TRY(fq_client_states_mark(run->states, durable, &mark));
+    if (!durable && run->synced)
+        keep_synced(run);
     fq_buffer bytes = {0};
-    fq_status status =
-        fq_checkpoint_encode(run->server, run->experiment->hash, run->states, note, &bytes);
+    fq_status status = fq_checkpoint_encode(run->server, run->experiment->hash, mark, note, &bytes);
     if (status == FQ_OK)
         status = fq_file_replace(path, (fq_cbytes){bytes.data, bytes.size}, durable);
     fq_buffer_fini(&bytes);
-    return status;
+    if (status != FQ_OK)
+        return status;
+    if (durable && !run->synced)
+        forget_synced(run);
+    run->synced = durable;
+    if (run->states != NULL)
+        fq_client_states_settle(run->states);
+    return FQ_OK;
 }
 
 /* The progress of early stopping, as save_checkpoint notes it: "BEST STALE". */
@@ -37,15 +70,15 @@ static fq_status read_note(fq_run *run, const char *note) {
     return FQ_OK;
 }
 
-static fq_status load_checkpoint(fq_run *run) {
+static fq_status load_checkpoint(fq_run *run, const char *name, fq_states_mark *mark) {
     char path[PATH_MAX], note[FQ_NOTE_BYTES];
-    fq_run_path(run, "checkpoint.fq", path);
+    fq_run_path(run, name, path);
+    *mark = (fq_states_mark){0};
     if (run->options.existing != FQ_EXISTING_RESUME || !fq_file_exists(path))
         return FQ_OK;
     fq_cbytes bytes;
     FQ_TRY(fq_file_read(path, SIZE_MAX / 2, &bytes));
-    fq_status status =
-        fq_checkpoint_decode(bytes, run->server, run->experiment->hash, run->states, note);
+    fq_status status = fq_checkpoint_decode(bytes, run->server, run->experiment->hash, mark, note);
     free((void *)(uintptr_t)bytes.data);
     if (status == FQ_OK)
         status = read_note(run, note);
@@ -120,9 +153,36 @@ static fq_status begin_record(fq_run *run) {
     return fq_store_put_run(run->store, &run->record);
 }
 
+/* A checkpoint, and what it counts on. */
+static fq_status restore_from(fq_run *run, const char *name) {
+    char           path[PATH_MAX];
+    fq_states_mark mark;
+    FQ_TRY(load_checkpoint(run, name, &mark));
+    if (run->options.client_values > 0)
+        FQ_TRY(fq_client_states_open(&run->states, run->folder, run->options.client_values,
+                                     run->experiment->server.clients,
+                                     fq_pool_workers(run->options.pool), mark));
+    fq_run_path(run, "run.db", path);
+    fq_status status = fq_store_open(&run->store, path, fq_server_round(run->server));
+    if (status != FQ_OK)
+        fq_client_states_close(&run->states);
+    return status;
+}
+
+static fq_status restore(fq_run *run) {
+    char synced[PATH_MAX], reason[1024];
+    fq_run_path(run, SYNCED, synced);
+    fq_status status = restore_from(run, CHECKPOINT);
+    if (status == FQ_OK || status == FQ_ENOMEM || !fq_file_exists(synced))
+        return status;
+    snprintf(reason, sizeof reason, "%s", fq_status_text());
+    if (restore_from(run, SYNCED) == FQ_OK)
+        return FQ_OK;
+    return fq_fail(status, "%s", reason);
+}
+
 static fq_status open_all(fq_run *run) {
     fq_experiment *e = run->experiment;
-    char           path[PATH_MAX];
     run->n_tensors = fq_model_site_count(run->setup->model);
     run->tensors = calloc(run->n_tensors == 0 ? 1 : run->n_tensors, sizeof *run->tensors);
     if (run->tensors == NULL)
@@ -134,10 +194,8 @@ static fq_status open_all(fq_run *run) {
                                run->options.pool));
     FQ_TRY(fq_evaluator_learn(run->evaluator, &e->recipe));
     FQ_TRY(fq_run_take_folder(run));
-    FQ_TRY(load_checkpoint(run));
+    FQ_TRY(restore(run));
     run->stopped = stopped_before(run);
-    fq_run_path(run, "run.db", path);
-    FQ_TRY(fq_store_open(&run->store, path, fq_server_round(run->server)));
     FQ_TRY(begin_record(run));
     return fq_run_write_settings(run);
 }
@@ -147,6 +205,7 @@ static void release(fq_run **slot) {
     free(run->tensors);
     fq_evaluator_destroy(&run->evaluator);
     fq_server_destroy(&run->server);
+    fq_client_states_close(&run->states);
     if (run->lock >= 0)
         close(run->lock);
     free(run);
@@ -154,7 +213,7 @@ static void release(fq_run **slot) {
 }
 
 fq_status fq_run_open(fq_run **out, fq_experiment *experiment, const fq_setup *setup,
-                      fq_client_states *states, const fq_run_options *options) {
+                      const fq_run_options *options) {
     *out = NULL;
     fq_run *run = calloc(1, sizeof *run);
     if (run == NULL)
@@ -162,7 +221,6 @@ fq_status fq_run_open(fq_run **out, fq_experiment *experiment, const fq_setup *s
     run->experiment = experiment;
     run->setup = setup;
     run->options = *options;
-    run->states = states == NULL ? &run->none : states;
     run->lock = -1;
     run->best = -1.0;
     run->last_sync = -HUGE_VAL; /* the first checkpoint is durable */
@@ -176,6 +234,10 @@ fq_status fq_run_open(fq_run **out, fq_experiment *experiment, const fq_setup *s
 
 fq_server *fq_run_server(fq_run *run) {
     return run->server;
+}
+
+fq_client_states *fq_run_states(fq_run *run) {
+    return run->states;
 }
 
 bool fq_run_over(const fq_run *run) {
@@ -210,7 +272,8 @@ static fq_status explain_divergence(const fq_run *run, const fq_client_row *rows
  * know more rounds than the checkpoint, never fewer. */
 fq_status fq_run_save(fq_run *run) {
     double began = fq_now();
-    bool   durable = run->options.durable || began - run->last_sync > SYNC_SECONDS;
+    bool   durable =
+        run->options.durable || fq_run_over(run) || began - run->last_sync > SYNC_SECONDS;
     FQ_TRY(fq_store_set_durable(run->store, durable));
     FQ_TRY(fq_store_put_round(run->store, &run->row, run->rows, run->n_rows, run->figures,
                               run->due ? run->n_figures : 0, run->tensors,

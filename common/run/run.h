@@ -1,6 +1,6 @@
-/* A run on disk: its folder, with settings.yaml, run.db, checkpoint.fq and model.fq; what is
- * evaluated and when it stops. The simulator and the coordinator keep their runs with this, so that
- * both leave the same files.
+/* A run on disk: its folder, with settings.yaml, run.db, checkpoint.fq, the clients' states and
+ * model.fq; what is evaluated and when it stops. The simulator and the coordinator keep their runs
+ * with this, so that both leave the same files.
  *
  *     fq_run_open(&run, &experiment, &options);        new, or where it stopped
  *     while (!fq_run_over(run)) {
@@ -15,6 +15,7 @@
 
 #include "base/pool.h"
 #include "experiment/experiment.h"
+#include "store/client_states.h"
 #include "store/store.h"
 
 typedef enum fq_existing {
@@ -26,10 +27,12 @@ typedef enum fq_existing {
 typedef struct fq_run_options {
     const char *folder;
     fq_existing existing;
-    fq_pool    *pool;    /* for evaluation and for combining updates */
-    const char *command; /* as typed, for the record */
-    const char *label;   /* of the run in its sweep, or "" */
-    const char *hint;    /* how to resume or replace, for the error of an existing run */
+    fq_pool    *pool;     /* for evaluation and for combining updates */
+    const char *command;  /* as typed, for the record */
+    const char *label;    /* of the run in its sweep, or "" */
+    const char *hint;     /* how to resume or replace, for the error of an existing run */
+    size_t client_values; /* that each client keeps from round to round, in the folder; 0: none, or
+                             clients keep their own */
     bool durable; /* every checkpoint survives a power cut; otherwise at most a second is lost */
 } fq_run_options;
 
@@ -48,11 +51,11 @@ typedef struct fq_run fq_run;
 FQ_MUST_CHECK fq_status fq_run_check_folder(const char *folder, const char *hint);
 
 /* Locks the folder (one process at a time), opens or makes the files, restores the checkpoint.
- * `experiment` and `setup` are borrowed and completed. `states`: the clients' states to keep in the
- * checkpoint, or NULL where clients keep their own. */
+ * `experiment` and `setup` are borrowed and completed. */
 FQ_MUST_CHECK fq_status fq_run_open(fq_run **out, fq_experiment *experiment, const fq_setup *setup,
-                                    fq_client_states *states, const fq_run_options *options);
+                                    const fq_run_options *options);
 fq_server              *fq_run_server(fq_run *run);
+fq_client_states       *fq_run_states(fq_run *run);     /* NULL without options.client_values */
 bool                    fq_run_over(const fq_run *run); /* all rounds done, or stopped early */
 
 /* Close the open round: combine, evaluate if it is due, store, save. The caller has filled in what

@@ -25,16 +25,16 @@ fq_status fq_run_check_folder(const char *folder, const char *hint) {
 
 /* Remove all that a run leaves, before anything of the new one is written. */
 static fq_status clear_folder(const fq_run *run) {
-    static const char *const files[] = {"checkpoint.fq", "model.fq",   "run.db",
-                                        "run.db-wal",    "run.db-shm", "report.html",
-                                        "settings.yaml"};
+    static const char *const files[] = {"checkpoint.fq", "checkpoint-synced.fq", "model.fq",
+                                        "run.db",        "run.db-wal",           "run.db-shm",
+                                        "report.html",   "settings.yaml"};
     for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
         char path[PATH_MAX];
         fq_run_path(run, files[i], path);
         if (unlink(path) != 0 && errno != ENOENT)
             return fq_fail(FQ_EIO, "cannot remove %s: %s", path, strerror(errno));
     }
-    return FQ_OK;
+    return fq_client_states_remove(run->folder, 0);
 }
 
 /* One process at a time in a folder; the lock goes with the process, however it ends. */

@@ -7,16 +7,16 @@
 #include <limits.h>
 
 struct fq_run {
-    fq_experiment   *experiment;
-    const fq_setup  *setup;
-    fq_run_options   options;
-    char             folder[PATH_MAX];
-    fq_server       *server;
-    fq_evaluator    *evaluator;
-    fq_store        *store;
-    fq_client_states none, *states; /* `none` where clients keep their own */
-    int              lock;          /* descriptor of the folder */
-    fq_run_row       record;
+    fq_experiment    *experiment;
+    const fq_setup   *setup;
+    fq_run_options    options;
+    char              folder[PATH_MAX];
+    fq_server        *server;
+    fq_evaluator     *evaluator;
+    fq_store         *store;
+    fq_client_states *states; /* NULL: none here */
+    int               lock;   /* descriptor of the folder */
+    fq_run_row        record;
     /* the last closed round */
     fq_round_row         row;
     const fq_client_row *rows; /* [n_rows] the caller's */
@@ -32,6 +32,7 @@ struct fq_run {
     int64_t stale; /* evaluations since `best` */
     bool    stopped;
     double  last_sync;
+    bool    synced; /* the last checkpoint is durable */
 };
 
 /* ---- run_folder.c ---- */

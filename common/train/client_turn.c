@@ -26,7 +26,7 @@ struct fq_worker {
     float *views[FQ_MAX_METHODS]; /* [P] weights as each method shows them; NULL: as it got them */
     uint8_t *first_part; /* [P] first part that holds each value (protocol/plan.h), or NULL */
     size_t   part;       /* of this turn's client */
-    bool    *present;    /* [n_classes] this client has examples of; NULL: as if of all */
+    size_t  *n_labels;   /* [n_classes] this client's examples of each class; NULL: nobody asks */
     float   *logits;     /* [n_classes, lanes] with those of absent classes zero, or NULL */
     float   *delta;      /* [P] */
     float   *extra;      /* [P] second vector of the update, or NULL */
@@ -55,6 +55,13 @@ static bool masks_absent(const fq_recipe *recipe) {
     return false;
 }
 
+static bool sees_labels(const fq_recipe *recipe) {
+    for (size_t m = 0; m < recipe->n_methods; m++)
+        if (recipe->methods[m]->sees_labels)
+            return true;
+    return false;
+}
+
 /* Lay out a worker in its arena; the same code measures and reserves. */
 static fq_status lay_out(fq_worker *worker) {
     const fq_model  *model = worker->model;
@@ -75,10 +82,10 @@ static fq_status lay_out(fq_worker *worker) {
     for (size_t m = 0; m < recipe->n_methods; m++)
         worker->views[m] =
             recipe->methods[m]->view_weights == NULL ? NULL : FQ_ARENA_NEW(arena, float, size);
-    if (masks_absent(recipe)) {
-        worker->present = FQ_ARENA_NEW(arena, bool, n_classes);
+    if (masks_absent(recipe))
         worker->logits = FQ_ARENA_NEW(arena, float, n_classes *fq_lanes(batch));
-    }
+    if (masks_absent(recipe) || sees_labels(recipe))
+        worker->n_labels = FQ_ARENA_NEW(arena, size_t, n_classes);
     worker->delta = FQ_ARENA_NEW(arena, float, size);
     worker->extra = recipe->algorithm->n_up > 1 ? FQ_ARENA_NEW(arena, float, size) : NULL;
     for (size_t v = 0; v < recipe->algorithm->n_up; v++)
@@ -164,19 +171,20 @@ static void keep_part(const fq_worker *worker, size_t n, float *x) {
  * a logit of zero, and so no gradient (Diao et al. 2021, masked cross-entropy). */
 static double loss_of(fq_worker *worker, const float *logits, size_t batch, float *dlogits) {
     const size_t n_classes = fq_model_network(worker->model)->n_classes, lanes = fq_lanes(batch);
+    const bool   masks = worker->logits != NULL && worker->n_labels != NULL;
     size_t       correct;
-    for (size_t c = 0; worker->present != NULL && c < n_classes; c++) {
-        if (worker->present[c])
+    for (size_t c = 0; masks && c < n_classes; c++) {
+        if (worker->n_labels[c] > 0)
             memcpy(worker->logits + c * lanes, logits + c * lanes, lanes * sizeof *logits);
         else
             memset(worker->logits + c * lanes, 0, lanes * sizeof *logits);
     }
-    if (worker->present != NULL)
+    if (masks)
         logits = worker->logits;
     double loss =
         fq_cross_entropy(logits, worker->labels, n_classes, batch, lanes, dlogits, &correct);
-    for (size_t c = 0; worker->present != NULL && dlogits != NULL && c < n_classes; c++)
-        if (!worker->present[c])
+    for (size_t c = 0; masks && dlogits != NULL && c < n_classes; c++)
+        if (worker->n_labels[c] == 0)
             memset(dlogits + c * lanes, 0, lanes * sizeof *dlogits);
     return loss;
 }
@@ -249,6 +257,19 @@ static void after_steps(fq_worker *worker, const fq_step *step) {
             worker->bound[m].method->after_step(&worker->bound[m], step, worker->w);
 }
 
+/* H / ln(C), H = - sum p_c ln(p_c) */
+static double label_entropy(const fq_worker *worker, size_t n) {
+    const size_t n_classes = fq_model_network(worker->model)->n_classes;
+    double       sum = 0.0;
+    if (worker->n_labels == NULL || n_classes < 2)
+        return 0.0;
+    for (size_t c = 0; c < n_classes; c++) {
+        const double p = (double)worker->n_labels[c] / (double)n;
+        sum -= p > 0.0 ? p * log(p) : 0.0;
+    }
+    return sum / log((double)n_classes);
+}
+
 /* All local steps; *n_steps and *mean_loss over the examples seen. */
 static fq_status train(fq_worker *worker, const fq_plan *plan, const fq_client *client,
                        const fq_algo_client *algo, uint32_t *n_steps, double *mean_loss) {
@@ -264,6 +285,8 @@ static fq_status train(fq_worker *worker, const fq_plan *plan, const fq_client *
                     .seed = plan->seed,
                     .client = client->id,
                     .round = plan->round,
+                    .n_steps = (uint32_t)total,
+                    .label_entropy = label_entropy(worker, n),
                     .capability = client->widths != NULL
                                       ? client->widths
                                       : fq_recipe_capability(recipe, client->id)};
@@ -310,12 +333,13 @@ static double loss_before(fq_worker *worker, const fq_client *client) {
     return loss / (double)client->shard.n;
 }
 
-static void find_present(fq_worker *worker, const fq_client *client) {
-    memset(worker->present, 0, fq_model_network(worker->model)->n_classes * sizeof(bool));
+static void count_labels(fq_worker *worker, const fq_client *client) {
+    memset(worker->n_labels, 0,
+           fq_model_network(worker->model)->n_classes * sizeof *worker->n_labels);
     for (size_t begin = 0, batch; begin < client->shard.n; begin += batch) {
         batch = gather_in_order(worker, client, begin);
         for (size_t i = 0; i < batch; i++)
-            worker->present[worker->labels[i]] = true;
+            worker->n_labels[worker->labels[i]]++;
     }
 }
 
@@ -366,8 +390,8 @@ fq_status fq_client_turn(fq_worker *worker, const fq_plan *plan, const fq_client
     worker->part = fq_recipe_part(recipe, client->id);
     memcpy(worker->w, plan->w, size * sizeof *worker->w);
     keep_part(worker, size, worker->w);
-    if (worker->present != NULL)
-        find_present(worker, client);
+    if (worker->n_labels != NULL)
+        count_labels(worker, client);
     if (worker->velocity != NULL)
         memset(worker->velocity, 0, fq_model_trainable(worker->model) * sizeof *worker->velocity);
     if (vectors > 0)

@@ -17,6 +17,7 @@ static const char MAGIC[7] = "FQKEY1\n";
 enum { FILE_BYTES = sizeof MAGIC + 2 * FQ_KEY_BYTES + 4 };
 
 struct fq_keypair {
+    bool          locked;
     fq_public_key public_key;
     unsigned char secret[FQ_KEY_BYTES];
 };
@@ -46,6 +47,14 @@ fq_status fq_public_key_parse(const char *text, fq_public_key *out) {
     return FQ_OK;
 }
 
+/* With a point of low order everybody's shared secret is zero, which libsodium refuses. */
+fq_status fq_public_key_check(const fq_public_key *key) {
+    unsigned char secret[FQ_KEY_BYTES] = {1}, shared[FQ_KEY_BYTES];
+    if (crypto_scalarmult(shared, secret, key->bytes) == 0)
+        return FQ_OK;
+    return fq_fail(FQ_EINVAL, "that is not the key of anybody: a point of low order");
+}
+
 /* Guarded pages: locked, out of core dumps, wiped when freed. */
 static fq_status allocate(fq_keypair **out) {
     if (sodium_init() < 0)
@@ -53,6 +62,7 @@ static fq_status allocate(fq_keypair **out) {
     *out = sodium_malloc(sizeof **out);
     if (*out == NULL)
         return fq_fail(FQ_ENOMEM, "no locked memory for a key pair (limit: ulimit -l)");
+    (*out)->locked = sodium_mlock(*out, sizeof **out) == 0; /* sodium_malloc does not tell */
     return FQ_OK;
 }
 
@@ -62,6 +72,10 @@ fq_status fq_keypair_create(fq_keypair **out) {
     crypto_box_keypair((*out)->public_key.bytes, (*out)->secret);
     sodium_mprotect_readonly(*out);
     return FQ_OK;
+}
+
+bool fq_keypair_is_locked(const fq_keypair *pair) {
+    return pair->locked;
 }
 
 void fq_keypair_destroy(fq_keypair **pair) {
@@ -82,39 +96,14 @@ static void write_u32(unsigned char *at, uint32_t value) {
         at[i] = (unsigned char)(value >> 8 * i);
 }
 
-static fq_status write_all(int file, const unsigned char *bytes, size_t size, const char *path) {
-    size_t done = 0;
-    while (done < size) {
-        ssize_t n = write(file, bytes + done, size - done);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return fq_fail(FQ_EIO, "cannot write %s: %s", path, strerror(n == 0 ? ENOSPC : errno));
-        done += (size_t)n;
-    }
-    if (fsync(file) != 0)
-        return fq_fail(FQ_EIO, "cannot sync %s: %s", path, strerror(errno));
-    return FQ_OK;
-}
-
 fq_status fq_keypair_save(const fq_keypair *pair, const char *path) {
-    int file = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (file < 0 && errno == EEXIST)
-        return fq_fail(FQ_ESTATE, "%s is there already and stays as it is", path);
-    if (file < 0)
-        return fq_fail(FQ_EIO, "cannot make %s: %s", path, strerror(errno));
     unsigned char bytes[FILE_BYTES];
     memcpy(bytes, MAGIC, sizeof MAGIC);
     memcpy(bytes + sizeof MAGIC, pair->secret, FQ_KEY_BYTES);
     memcpy(bytes + sizeof MAGIC + FQ_KEY_BYTES, pair->public_key.bytes, FQ_KEY_BYTES);
     write_u32(bytes + FILE_BYTES - 4, fq_crc32((fq_cbytes){bytes, FILE_BYTES - 4}));
-    fq_status status = write_all(file, bytes, sizeof bytes, path);
+    fq_status status = fq_file_make(path, (fq_cbytes){bytes, sizeof bytes}, 0600);
     sodium_memzero(bytes, sizeof bytes);
-    close(file);
-    if (status == FQ_OK)
-        status = fq_folder_sync_of(path);
-    if (status != FQ_OK)
-        unlink(path);
     return status;
 }
 

@@ -24,6 +24,8 @@ bool fq_public_key_equal(const fq_public_key *a, const fq_public_key *b);
 void fq_public_key_text(const fq_public_key *key, char out[FQ_KEY_TEXT]);
 /* FQ_EINVAL says what is wrong with the text. */
 FQ_MUST_CHECK fq_status fq_public_key_parse(const char *text, fq_public_key *out);
+/* FQ_EINVAL: a point of low order, zero for one, to which everybody has the secret. */
+FQ_MUST_CHECK fq_status fq_public_key_check(const fq_public_key *key);
 
 typedef struct fq_keypair fq_keypair;
 
@@ -32,6 +34,9 @@ void                    fq_keypair_destroy(fq_keypair **pair); /* also of NULL *
 const fq_public_key    *fq_keypair_public(const fq_keypair *pair);
 /* Borrowed, valid as long as the pair; for the doors of ZeroMQ and libsodium only. */
 const unsigned char *fq_keypair_secret(const fq_keypair *pair); /* [FQ_KEY_BYTES] */
+
+/* Is its memory kept out of swap space? Not if the limit on locked memory does not allow it. */
+bool fq_keypair_is_locked(const fq_keypair *pair);
 
 /* A new file of mode 0600, durable. FQ_ESTATE: there is one already, which is left as it is. */
 FQ_MUST_CHECK fq_status fq_keypair_save(const fq_keypair *pair, const char *path);

@@ -40,6 +40,7 @@ typedef struct fq_arrival {
     fq_public_key sender; /* proven by the handshake, whatever the message says */
     char          address[FQ_ADDRESS_BYTES]; /* of the peer, for people */
     fq_connection connection;                /* FQ_NO_CONNECTION: it has ended already */
+    bool          two_frames; /* else head and body are empty, and the frames are thrown away */
     fq_cbytes     head, body;
 } fq_arrival;
 
@@ -65,7 +66,7 @@ const char             *fq_listener_endpoint(const fq_listener *listener); /* wi
  * of admission meanwhile. Interrupted by a signal or a question: FQ_OK, with neither. */
 FQ_MUST_CHECK fq_status fq_listener_wait(fq_listener *listener, int64_t timeout_ms, int fd,
                                          bool *message_ready, bool *fd_ready);
-/* FQ_ETIMEOUT: none is there. Messages of more or fewer than two frames are counted and skipped. */
+/* FQ_ETIMEOUT: none is there. */
 FQ_MUST_CHECK fq_status fq_listener_receive(fq_listener *listener, fq_arrival *out);
 /* `body` may be NULL; it is shared, not copied. FQ_ETIMEOUT: the peer's queue is full, or the peer
  * is gone. */
@@ -73,8 +74,12 @@ FQ_MUST_CHECK fq_status fq_listener_send(fq_listener *listener, const fq_route *
                                          fq_cbytes head, fq_shared *body);
 /* Close the connection that an arrival came by, if it is still there. Messages on their way to it
  * are lost; those that have arrived are still received. */
-void     fq_listener_drop(fq_listener *listener, fq_connection connection);
-uint64_t fq_listener_skipped(const fq_listener *listener);
+void fq_listener_drop(fq_listener *listener, fq_connection connection);
+/* ZeroMQ keeps the frames of a message until all of them are there, and does not limit how many. So
+ * close a connection that has sent more than FQ_HOARD_BYTES since its last whole message; to be
+ * called a few times a second. false: there is none (any more); else the address of one. */
+enum { FQ_HOARD_BYTES = 32 << 20 };
+bool fq_listener_drop_hoarder(fq_listener *listener, char address[FQ_ADDRESS_BYTES]);
 
 /* ---- client ---- */
 typedef struct fq_dialer fq_dialer;
@@ -84,6 +89,14 @@ typedef enum fq_dialer_state {
     FQ_DIALER_CONNECTED,
     FQ_DIALER_REFUSED, /* the last attempt reached a coordinator that does not admit our key */
 } fq_dialer_state;
+
+/* Why attempts fail, since the last connection. */
+typedef enum fq_dialer_trouble {
+    FQ_DIALER_NO_TROUBLE,
+    FQ_DIALER_NOBODY,       /* the name is not known, or nobody listens there */
+    FQ_DIALER_NO_HANDSHAKE, /* somebody does, who is not the coordinator of that key, or is gone at
+                               once */
+} fq_dialer_trouble;
 
 /* Threads and descriptors that many dialers of one process share. */
 typedef struct fq_dialer_room fq_dialer_room;
@@ -111,6 +124,7 @@ FQ_MUST_CHECK fq_status fq_dialer_receive(fq_dialer *dialer, fq_arrival *out);
 /* FQ_ETIMEOUT: the queue is full. */
 FQ_MUST_CHECK fq_status fq_dialer_send(fq_dialer *dialer, fq_cbytes head, fq_cbytes body);
 fq_dialer_state         fq_dialer_now(const fq_dialer *dialer);
+fq_dialer_trouble       fq_dialer_trouble_of(const fq_dialer *dialer);
 /* Counts completed handshakes: a change means a new connection, which must say hello again. */
 uint64_t fq_dialer_connections(const fq_dialer *dialer);
 

@@ -2,9 +2,13 @@
 #include "base/file.h"
 #include "wire/seal.h"
 #include "wire/socket.h"
+#include "wire/zap.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <linux/tcp.h>
 #include <netdb.h>
+#include <netinet/in.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -170,13 +174,21 @@ static fq_status poll_items(zmq_pollitem_t *items, int n, int64_t timeout_ms) {
 }
 
 /* ---- coordinator ---- */
+/* Of the connection behind a descriptor: has a message come of it since the last look, and how much
+ * it had sent then. */
+typedef struct tally {
+    bool     gave;
+    uint64_t settled;
+} tally;
+
 struct fq_listener {
     void *context, *socket, *zap;
     bool (*admit)(void *context, const fq_public_key *key, const char *address);
     void     *admit_context;
     zmq_msg_t frames[3]; /* of the last arrival: route, head, body */
     char      endpoint[256];
-    uint64_t  skipped;
+    tally    *tallies; /* [n_tallies] by descriptor */
+    size_t    n_tallies;
 };
 
 fq_status fq_listener_create(fq_listener **out, const fq_listener_options *options) {
@@ -230,16 +242,13 @@ void fq_listener_destroy(fq_listener **slot) {
         zmq_close(listener->zap);
     if (listener->context != NULL)
         zmq_ctx_term(listener->context);
+    free(listener->tallies);
     free(listener);
     *slot = NULL;
 }
 
 const char *fq_listener_endpoint(const fq_listener *listener) {
     return listener->endpoint;
-}
-
-uint64_t fq_listener_skipped(const fq_listener *listener) {
-    return listener->skipped;
 }
 
 /* An IPv4 address as people write it: our sockets speak IPv6 and see it as ::ffff:192.0.2.1. */
@@ -250,39 +259,49 @@ static const char *plain_address(const char *address) {
     return is ? address + length : address;
 }
 
-/* One question of the ZeroMQ Authentication Protocol (RFC 27): version, request, domain, address,
- * identity, mechanism, key. */
+bool fq_zap_read(const fq_cbytes *frames, size_t n, fq_public_key *key,
+                 char address[FQ_ADDRESS_BYTES]) {
+    enum { VERSION, REQUEST, DOMAIN_NAME, ADDRESS, IDENTITY, MECHANISM, KEY };
+    if (n != FQ_ZAP_FRAMES || frames[KEY].size != FQ_KEY_BYTES || frames[MECHANISM].size != 5 ||
+        memcmp(frames[MECHANISM].data, "CURVE", 5) != 0)
+        return false;
+    fq_cbytes from = frames[ADDRESS];
+    size_t    size = from.size < FQ_ADDRESS_BYTES ? from.size : FQ_ADDRESS_BYTES - 1;
+    char      text[FQ_ADDRESS_BYTES] = "";
+    if (size > 0)
+        memcpy(text, from.data, size);
+    for (size_t i = 0; i < size; i++) /* it goes into the log */
+        if (text[i] <= ' ' || text[i] > '~')
+            text[i] = '?';
+    snprintf(address, FQ_ADDRESS_BYTES, "%s", plain_address(text));
+    memcpy(key->bytes, frames[KEY].data, FQ_KEY_BYTES);
+    return true;
+}
+
 static void answer_zap(fq_listener *listener) {
-    enum { VERSION, REQUEST, DOMAIN_NAME, ADDRESS, IDENTITY, MECHANISM, KEY, FRAMES };
-    zmq_msg_t frames[FRAMES];
+    enum { REQUEST = 1 };
+    zmq_msg_t frames[FQ_ZAP_FRAMES];
     size_t    n;
-    for (size_t i = 0; i < FRAMES; i++)
+    for (size_t i = 0; i < FQ_ZAP_FRAMES; i++)
         zmq_msg_init(&frames[i]);
-    if (receive_frames(listener->zap, frames, FRAMES, &n) == FQ_OK) {
-        fq_cbytes     mechanism = n > MECHANISM ? bytes_of(&frames[MECHANISM]) : (fq_cbytes){0};
-        fq_cbytes     key = n == FRAMES ? bytes_of(&frames[KEY]) : (fq_cbytes){0};
-        fq_public_key public_key;
+    if (receive_frames(listener->zap, frames, FQ_ZAP_FRAMES, &n) == FQ_OK) {
+        fq_cbytes     bytes[FQ_ZAP_FRAMES] = {{0}};
+        fq_public_key key;
         char          user[FQ_KEY_TEXT] = "", address[FQ_ADDRESS_BYTES];
-        bool          admitted = false;
-        if (n == FRAMES && key.size == FQ_KEY_BYTES && mechanism.size == 5 &&
-            memcmp(mechanism.data, "CURVE", 5) == 0) {
-            memcpy(public_key.bytes, key.data, FQ_KEY_BYTES);
-            fq_cbytes from = bytes_of(&frames[ADDRESS]);
-            snprintf(address, sizeof address, "%.*s", (int)from.size, (const char *)from.data);
-            admitted =
-                listener->admit(listener->admit_context, &public_key, plain_address(address));
-            fq_public_key_text(&public_key, user);
-        }
-        const char *code = admitted ? "200" : "400";
-        fq_cbytes   request = n > REQUEST ? bytes_of(&frames[REQUEST]) : (fq_cbytes){0};
+        for (size_t i = 0; i < n && i < FQ_ZAP_FRAMES; i++)
+            bytes[i] = bytes_of(&frames[i]);
+        bool admitted = fq_zap_read(bytes, n, &key, address) &&
+                        listener->admit(listener->admit_context, &key, address);
+        if (admitted)
+            fq_public_key_text(&key, user);
         zmq_send(listener->zap, "1.0", 3, ZMQ_SNDMORE);
-        zmq_send(listener->zap, request.data, request.size, ZMQ_SNDMORE);
-        zmq_send(listener->zap, code, 3, ZMQ_SNDMORE);
+        zmq_send(listener->zap, bytes[REQUEST].data, bytes[REQUEST].size, ZMQ_SNDMORE);
+        zmq_send(listener->zap, admitted ? "200" : "400", 3, ZMQ_SNDMORE);
         zmq_send(listener->zap, admitted ? "OK" : "no", 2, ZMQ_SNDMORE);
         zmq_send(listener->zap, user, admitted ? strlen(user) : 0, ZMQ_SNDMORE);
         zmq_send(listener->zap, "", 0, 0);
     }
-    for (size_t i = 0; i < FRAMES; i++)
+    for (size_t i = 0; i < FQ_ZAP_FRAMES; i++)
         zmq_msg_close(&frames[i]);
 }
 
@@ -329,11 +348,29 @@ static fq_connection connection_of(int descriptor, const char *name) {
     return name[0] == '\0' ? FQ_NO_CONNECTION : (uint64_t)who << 32 | (uint32_t)descriptor;
 }
 
+static tally *tally_of(fq_listener *listener, int descriptor) {
+    size_t at = (size_t)descriptor;
+    if (descriptor < 0)
+        return NULL;
+    if (at >= listener->n_tallies) {
+        tally *more = realloc(listener->tallies, 2 * (at + 1) * sizeof *more);
+        if (more == NULL)
+            return NULL;
+        memset(more + listener->n_tallies, 0, (2 * (at + 1) - listener->n_tallies) * sizeof *more);
+        listener->tallies = more;
+        listener->n_tallies = 2 * (at + 1);
+    }
+    return &listener->tallies[at];
+}
+
 /* Where `frame` came from. Its connection may be gone, and another one have its descriptor. */
-static void fill_in_origin(zmq_msg_t *frame, fq_arrival *out) {
+static void fill_in_origin(fq_listener *listener, zmq_msg_t *frame, fq_arrival *out) {
     const char *address = zmq_msg_gets(frame, "Peer-Address");
     int         descriptor = zmq_msg_get(frame, ZMQ_SRCFD);
+    tally      *t = tally_of(listener, descriptor);
     char        host[FQ_ADDRESS_BYTES];
+    if (t != NULL)
+        t->gave = true;
     name_of_descriptor(descriptor, out->address, host);
     if (address != NULL && strcmp(host, address) != 0)
         snprintf(out->address, sizeof out->address, "%s", plain_address(address));
@@ -347,20 +384,18 @@ fq_status fq_listener_receive(fq_listener *listener, fq_arrival *out) {
         FQ_TRY(receive_frames(listener->socket, listener->frames, 3, &n));
         const char *user = zmq_msg_gets(&listener->frames[n < 3 ? n - 1 : 1], "User-Id");
         fq_cbytes   route = bytes_of(&listener->frames[0]);
-        /* Whoever sends has been admitted, so there is a user; the rest is the peer's doing. */
-        if (n != 3 || route.size > FQ_ROUTE_BYTES || user == NULL) {
-            listener->skipped++;
+        *out = (fq_arrival){.two_frames = n == 3};
+        /* Whoever sends has been admitted, so there is a user, whose key we have written. */
+        if (n < 2 || user == NULL || fq_public_key_parse(user, &out->sender) != FQ_OK)
             continue;
+        if (out->two_frames) {
+            out->head = bytes_of(&listener->frames[1]);
+            out->body = bytes_of(&listener->frames[2]);
         }
-        *out = (fq_arrival){.head = bytes_of(&listener->frames[1]),
-                            .body = bytes_of(&listener->frames[2])};
-        if (fq_public_key_parse(user, &out->sender) != FQ_OK) {
-            listener->skipped++;
-            continue;
-        }
-        memcpy(out->route.bytes, route.data, route.size);
-        out->route.size = (uint8_t)route.size;
-        fill_in_origin(&listener->frames[1], out);
+        /* A route that a peer has chosen, and longer than ours, gets no answers. */
+        out->route.size = route.size > FQ_ROUTE_BYTES ? 0 : (uint8_t)route.size;
+        memcpy(out->route.bytes, route.data, out->route.size);
+        fill_in_origin(listener, &listener->frames[1], out);
         return FQ_OK;
     }
 }
@@ -387,6 +422,56 @@ void fq_listener_drop(fq_listener *listener, fq_connection connection) {
     name_of_descriptor(descriptor, name, host);
     if (connection_of(descriptor, name) == connection)
         shutdown(descriptor, SHUT_RDWR); /* ZeroMQ sees the end, and closes it */
+}
+
+/* ---- messages without an end ---- */
+static bool is_port_of(const fq_listener *listener, int descriptor) {
+    struct sockaddr_storage own = {0};
+    socklen_t               length = sizeof own;
+    char                    port[8];
+    const char             *ours = strrchr(listener->endpoint, ':');
+    return ours != NULL && getsockname(descriptor, (struct sockaddr *)&own, &length) == 0 &&
+           (own.ss_family == AF_INET || own.ss_family == AF_INET6) &&
+           getnameinfo((struct sockaddr *)&own, length, NULL, 0, port, sizeof port,
+                       NI_NUMERICSERV) == 0 &&
+           strcmp(ours + 1, port) == 0;
+}
+
+/* What has come over the connection since it last gave a message; the kernel counts it. */
+static bool is_hoarder(fq_listener *listener, int descriptor) {
+    struct tcp_info info = {0};
+    socklen_t       size = sizeof info;
+    tally          *t = tally_of(listener, descriptor);
+    if (t == NULL || getsockopt(descriptor, IPPROTO_TCP, TCP_INFO, &info, &size) != 0)
+        return false;
+    uint64_t come = info.tcpi_bytes_received;
+    if (come < t->settled) /* another connection */
+        t->settled = 0;
+    bool hoards =
+        !t->gave && come - t->settled > FQ_HOARD_BYTES && is_port_of(listener, descriptor);
+    if (t->gave || hoards)
+        t->settled = come;
+    t->gave = false;
+    return hoards;
+}
+
+bool fq_listener_drop_hoarder(fq_listener *listener, char address[FQ_ADDRESS_BYTES]) {
+    bool found = false;
+    DIR *descriptors = opendir("/proc/self/fd"); /* some have sent nothing that has a sender yet */
+    if (descriptors == NULL)
+        return false;
+    const struct dirent *entry;
+    while (!found && (entry = readdir(descriptors)) != NULL) {
+        int  descriptor = entry->d_name[0] == '.' ? -1 : (int)strtol(entry->d_name, NULL, 10);
+        char host[FQ_ADDRESS_BYTES];
+        found = is_hoarder(listener, descriptor);
+        if (!found)
+            continue;
+        name_of_descriptor(descriptor, address, host);
+        shutdown(descriptor, SHUT_RDWR);
+    }
+    closedir(descriptors);
+    return found;
 }
 
 /* ---- client ---- */
@@ -431,8 +516,10 @@ struct fq_dialer {
     int               queue;
     int64_t           retry_ms, retry_max_ms, pause_ms;
     /* When this attempt has failed; once it has, when to make the next one. */
-    int64_t due_ms, connected_ms;
-    bool    over; /* this attempt has ended */
+    int64_t           due_ms, connected_ms;
+    bool              over;    /* this attempt has ended */
+    bool              reached; /* somebody has taken this attempt's connection */
+    fq_dialer_trouble trouble;
 };
 
 static int64_t now_ms(void) {
@@ -450,9 +537,9 @@ static void hang_up(fq_dialer *dialer) {
 }
 
 static fq_status dial(fq_dialer *dialer) {
-    const int events = ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL |
-                       ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH |
-                       ZMQ_EVENT_CLOSED | ZMQ_EVENT_DISCONNECTED;
+    const int events = ZMQ_EVENT_CONNECTED | ZMQ_EVENT_HANDSHAKE_SUCCEEDED |
+                       ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL |
+                       ZMQ_EVENT_HANDSHAKE_FAILED_AUTH | ZMQ_EVENT_CLOSED | ZMQ_EVENT_DISCONNECTED;
     char monitor[64];
     snprintf(monitor, sizeof monitor, "inproc://events-%p-%llu", (void *)dialer,
              (unsigned long long)dialer->attempts++);
@@ -471,7 +558,7 @@ static fq_status dial(fq_dialer *dialer) {
         return zmq_fail("cannot set up a socket for", dialer->endpoint);
     if (zmq_connect(dialer->socket, dialer->endpoint) != 0)
         return zmq_fail("cannot dial", dialer->endpoint);
-    dialer->over = false;
+    dialer->over = dialer->reached = false;
     dialer->due_ms = now_ms() + ATTEMPT_LIMIT_MS;
     return FQ_OK;
 }
@@ -528,6 +615,8 @@ static void end_attempt(fq_dialer *dialer, fq_dialer_state state) {
     uint32_t random;
     bool     lasted =
         dialer->state == FQ_DIALER_CONNECTED && now - dialer->connected_ms >= dialer->retry_max_ms;
+    if (dialer->state != FQ_DIALER_CONNECTED && !dialer->over)
+        dialer->trouble = dialer->reached ? FQ_DIALER_NO_HANDSHAKE : FQ_DIALER_NOBODY;
     dialer->state = state;
     if (dialer->over)
         return;
@@ -542,7 +631,9 @@ static void end_attempt(fq_dialer *dialer, fq_dialer_state state) {
 
 static void take_event(fq_dialer *dialer, uint16_t event) {
     switch (event) {
+    case ZMQ_EVENT_CONNECTED: dialer->reached = true; return;
     case ZMQ_EVENT_HANDSHAKE_SUCCEEDED:
+        dialer->trouble = FQ_DIALER_NO_TROUBLE;
         dialer->state = FQ_DIALER_CONNECTED;
         dialer->connections++;
         dialer->connected_ms = now_ms();
@@ -622,6 +713,10 @@ fq_status fq_dialer_send(fq_dialer *dialer, fq_cbytes head, fq_cbytes body) {
 
 fq_dialer_state fq_dialer_now(const fq_dialer *dialer) {
     return dialer->state;
+}
+
+fq_dialer_trouble fq_dialer_trouble_of(const fq_dialer *dialer) {
+    return dialer->trouble;
 }
 
 uint64_t fq_dialer_connections(const fq_dialer *dialer) {

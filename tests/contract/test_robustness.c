@@ -58,7 +58,13 @@ static void end(rig *r) {
 }
 
 static fq_step step_of(const rig *r, uint32_t step) {
-    return (fq_step){.model = r->model, .seed = 5, .client = 2, .round = 1, .step = step};
+    return (fq_step){.model = r->model,
+                     .seed = 5,
+                     .client = 2,
+                     .round = 1,
+                     .step = step,
+                     .n_steps = 100,
+                     .label_entropy = 1.0};
 }
 
 static void view(rig *r, uint32_t number) {

@@ -199,6 +199,7 @@ settings_small 100000 >long.yaml
 interrupted() {
     rm -rf resumed
     cp -r stopped resumed
+    rm -f resumed/checkpoint-synced.fq # or the run goes on from there
 }
 timeout -s KILL 2 "$FEDQ_SIM" run long.yaml --out stopped --quiet >/dev/null 2>&1 </dev/null
 [ -s stopped/checkpoint.fq ] || fail "no checkpoint after two seconds"

@@ -113,12 +113,37 @@ grep -q 'rounds: 3' set/settings.yaml || fail "--set is not in settings.yaml"
 call check small.yaml
 succeeded check
 [ -s stdout ] || fail "check prints nothing"
+check "check: the mean holds no updates" grep -qF "added as they come" stdout
+check "check: fedavg's clients keep nothing" test -z "$(grep ^disk stdout)"
+call check small.yaml --set aggregate.method=median --set train.algorithm=fedprox --set upload.error_feedback=true
+check "check: the median holds all updates" grep -qF "all held until the round closes, as median needs" stdout
+check "check: clients keep something" grep -q "^disk  .*MiB of" stdout
 [ ! -e runs/small-7-2 ] || fail "check makes files"
 call eval out
 succeeded "eval of a run"
 call eval out/model.fq --weights 4,2 --ranges minmax
 succeeded "eval of a model"
-for wrong in --weights=99 --weights=four --weights= --ranges=guess --data=nowhere; do
+# Both granularities in one run: rows of the table, the CSV, the JSON and the database; the plain rows stay the same.
+call run small.yaml --quiet --out tensor --csv tensor.csv
+succeeded "a run evaluated per tensor"
+grep -q channel stdout && fail "per-channel rows that nobody asked for"
+call run small.yaml --quiet --out both --csv both.csv --set 'evaluate.granularity=[tensor, channel]'
+succeeded "a run evaluated in both granularities"
+grep -q 'mse/channel' stdout || fail "no per-channel row in the table: $(cat stdout)"
+cut -d, -f3-10 tensor.csv | sort > tensor.rows
+grep -v /channel both.csv | cut -d, -f3-10 | sort > both.rows
+cmp tensor.rows both.rows || fail "per-channel rows change the per-tensor ones"
+[ "$(grep -c '/channel' both.csv)" -gt 0 ] || fail "no per-channel row in the CSV"
+call run small.yaml --quiet --json --out both.json --set 'evaluate.granularity=[tensor, channel]'
+succeeded "--json of both granularities"
+grep -q '/channel"' stdout || fail "no per-channel row in the JSON"
+call eval both
+succeeded "eval of a run with both granularities"
+grep -q 'mse/channel' stdout || fail "eval shows no per-channel row: $(cat stdout)"
+call eval out/model.fq --weights 4 --granularity tensor,channel
+succeeded "eval --granularity"
+grep -q 'mse/channel' stdout || fail "eval --granularity shows no per-channel row"
+for wrong in --weights=99 --weights=four --weights= --ranges=guess --granularity=pixel --data=nowhere; do
     call eval out/model.fq "$wrong"
     refused "eval $wrong"
 done

@@ -28,7 +28,7 @@ fi
 
 # ---- as it is served, with its security policy: the table and the charts are there, and names are only text
 browse "$url" 1280 desktop.html || fail "Chromium failed: $(tail -n 3 desktop.html.log)"
-least "charts" 5 "$(count '<canvas[^>]*role="img"' desktop.html)"
+least "charts" 6 "$(count '<canvas[^>]*role="img"' desktop.html)"
 least "rows of clients" 1 "$(count '<tr class="(away|joined|working|done|revoked)"' desktop.html)"
 check "the round is shown" grep -qE 'id="round-text">[0-9]+ of [0-9]+ accepted|id="round-text">no round is open' desktop.html
 check "the page is live" grep -qE 'id="live"[^>]*>live' desktop.html

@@ -92,9 +92,20 @@ for name in plain scaffold fedadam; do
     counts=$(query $name-killed/run.db "select count(*) || ' ' || count(distinct round) || ' ' || max(round) from round")
     [ "$counts" = "$rounds $rounds $rounds" ] || fail "$name: rounds, distinct, last: $counts, expected $rounds each"
     check "$name: integrity of run.db" test "$(query $name-killed/run.db 'pragma integrity_check')" = ok
-    leftovers=$(find $name-killed -name '*.tmp*' -o -name '*.part')
+    leftovers=$(find $name-killed -name '*.tmp*' -o -name '*.part' -o -name 'checkpoint-synced.fq')
     [ -z "$leftovers" ] || fail "$name: left over: $leftovers"
+    # What the clients keep is in one log, or in none, and not in the checkpoint.
+    logs=$(find $name-killed -name 'states-*.fq' | wc -l)
+    [ "$logs" = "$([ $name = plain ] && echo 0 || echo 1)" ] || fail "$name: $logs logs of clients' states"
+    check "$name: a checkpoint holds the server's state alone" \
+        test "$(stat -c %s $name-killed/checkpoint.fq)" -lt $((4 * $(stat -c %s $name-killed/model.fq)))
 done
+
+# A run that replaces another leaves nothing of it behind.
+call run plain.yaml --out scaffold-killed --force --quiet
+succeeded "a run in the place of another"
+[ -z "$(find scaffold-killed -name 'states-*')" ] || fail "states of the run before are left over"
+same "a run in the place of another" plain-1/model.fq scaffold-killed/model.fq
 
 # A finished run resumed is finished: nothing changes.
 before=$(hash_of plain-1/model.fq)

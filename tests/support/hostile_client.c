@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "client/home.h"
 #include "experiment/experiment.h"
+#include "newer.h"
 #include "train/client_turn.h"
 #include "wire/codec.h"
 #include "wire/messages.h"
@@ -39,11 +40,16 @@ typedef enum offence {
     INSIST,      /* FOREIGN, a hundred times a second */
     FLOOD,       /* 10,000 frames of garbage a second */
     KNOCK,       /* FLOOD, without ever having joined */
+    NEWER, /* honest, an update of zeros each round; one minor version newer: fields that we do not
+              know in every message */
+    MAJOR, /* of the next major version */
+    SMALL, /* has a kilobyte of memory, it says */
     N_OFFENCES,
 } offence;
 static const char *const offence_names[] = {
-    "none",   "once",      "nan",    "infinity", "huge",    "shape", "digest", "examples", "other",
-    "replay", "truncated", "beyond", "unasked",  "foreign", "order", "insist", "flood",    "knock"};
+    "none",     "once",   "nan",    "infinity",  "huge",   "shape",   "digest",
+    "examples", "other",  "replay", "truncated", "beyond", "unasked", "foreign",
+    "order",    "insist", "flood",  "knock",     "newer",  "major",   "small"};
 
 typedef struct hostile {
     const char      *home;
@@ -75,15 +81,17 @@ static double seconds(void) {
 static bool say(hostile *h, const fq_message *message, fq_cbytes body) {
     h->head.size = 0;
     return fq_encode_message(message, &h->head) == FQ_OK &&
+           (h->offence != NEWER || test_make_newer(&h->head) == FQ_OK) &&
            fq_dialer_send(h->dialer, (fq_cbytes){h->head.data, h->head.size}, body) == FQ_OK;
 }
 
 static void say_hello(hostile *h) {
     fq_hosted  hosted = {.client = h->client, .examples = 1};
     fq_message hello = {.kind = FQ_HELLO,
-                        .of.hello = {.major = FQ_WIRE_MAJOR,
-                                     .minor = FQ_WIRE_MINOR,
+                        .of.hello = {.major = FQ_WIRE_MAJOR + (h->offence == MAJOR),
+                                     .minor = FQ_WIRE_MINOR + (h->offence == NEWER),
                                      .software = "hostile",
+                                     .memory_bytes = h->offence == SMALL ? 1024 : 0,
                                      .simulation = true,
                                      .n_hosted = 1,
                                      .hosted = &hosted}};
@@ -92,6 +100,7 @@ static void say_hello(hostile *h) {
 
 static fq_status take_welcome(hostile *h, const fq_welcome *welcome) {
     h->joined = true;
+    printf("welcome minor=%" PRIu32 "\n", welcome->minor);
     memcpy(h->run, welcome->run, sizeof h->run);
     if (h->experiment != NULL)
         return FQ_OK;
@@ -184,7 +193,8 @@ static void offend(hostile *h, uint32_t round) {
 }
 
 static fq_status take_plan(hostile *h, const fq_wire_plan *plan) {
-    bool updates = (h->offence >= NOT_A_NUMBER && h->offence <= BEYOND) || h->offence == ONCE;
+    bool updates = (h->offence >= NOT_A_NUMBER && h->offence <= BEYOND) || h->offence == ONCE ||
+                   h->offence == NEWER;
     bool first = h->next_round == 0;
     if (plan->round < h->next_round)
         return FQ_OK; /* the same plan again */

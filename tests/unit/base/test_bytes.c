@@ -107,6 +107,25 @@ static void test_failed_buffer(void) {
     fq_buffer_fini(&out);
 }
 
+static void test_format(void) {
+    fq_buffer out = {0};
+    char      longer[3000];
+    memset(longer, 'x', sizeof longer - 1);
+    longer[sizeof longer - 1] = '\0';
+    fq_put_format(&out, "%d of %s", 3, "seven");
+    fq_put_format(&out, "%s", "");
+    CU_ASSERT_EQUAL_FATAL(out.size, 10);
+    CU_ASSERT_EQUAL(memcmp(out.data, "3 of seven", 10), 0);
+    fq_put_format(&out, "%s.", longer); /* of any length */
+    CU_ASSERT_EQUAL_FATAL(out.size, 10 + sizeof longer);
+    CU_ASSERT_EQUAL(out.data[out.size - 1], '.');
+    CU_ASSERT_FALSE(out.failed);
+    out.failed = true;
+    fq_put_format(&out, "%d", 1);
+    CU_ASSERT_EQUAL(out.size, 10 + sizeof longer);
+    fq_buffer_fini(&out);
+}
+
 static void test_sizes(void) {
     size_t out = 77;
     CU_ASSERT_TRUE(fq_size_mul(SIZE_MAX / 3, 3, &out));
@@ -123,6 +142,7 @@ int main(void) {
                                     {"reading past the end", test_reading_past_the_end},
                                     {"texts that do not fit", test_bad_texts},
                                     {"a failed buffer takes no more", test_failed_buffer},
+                                    {"formatted text", test_format},
                                     {"overflow of sizes", test_sizes},
                                     {NULL, NULL}};
     return fq_run_suite("bytes", cases);

@@ -141,6 +141,21 @@ static void test_replace(void) {
     CU_ASSERT_EQUAL(count_entries(fq_test_path("replace")), 1);
 }
 
+static void test_make(void) {
+    FQ_ASSERT_OK(fq_folder_make(fq_test_path("make")));
+    const char *path = fq_test_path("make/file");
+    struct stat info;
+    /* What an end of the process has left is no obstacle. */
+    fq_test_write(fq_test_path("make/file.part"), "half of so", 10);
+    CU_ASSERT_EQUAL(chmod(fq_test_path("make/file.part"), 0600), 0);
+    FQ_ASSERT_OK(fq_file_make(path, bytes_of("first"), 0600));
+    FQ_ASSERT_FAILS(fq_file_make(path, bytes_of("second"), 0600), FQ_ESTATE, "there already");
+    CU_ASSERT_EQUAL_FATAL(stat(path, &info), 0);
+    CU_ASSERT_EQUAL(info.st_size, 5);
+    CU_ASSERT_EQUAL(info.st_mode & 07777, 0600);
+    CU_ASSERT_EQUAL(count_entries(fq_test_path("make")), 1);
+}
+
 static void test_failed_replace(void) {
     FQ_ASSERT_FAILS(fq_file_replace(fq_test_path("none/file"), bytes_of("x"), true), FQ_EIO,
                     "none/file.part: No such file");
@@ -188,6 +203,7 @@ int main(void) {
                                     {"read gzip, refuse damaged gzip", test_read_gzip},
                                     {"map", test_map},
                                     {"replace in one step", test_replace},
+                                    {"a file is made once", test_make},
                                     {"a failed replace leaves nothing", test_failed_replace},
                                     {"make folders", test_folders},
                                     {"CRC-32 of the standard's check text", test_crc},

@@ -1,5 +1,6 @@
 #include "coordinator.h"
 
+#include "newer.h"
 #include "suite.h"
 #include "wire/codec.h"
 
@@ -83,6 +84,8 @@ static void digest_of(const coordinator *c, uint32_t round, unsigned char out[FQ
 static void say(coordinator *c, const fq_route *route, const fq_message *message, fq_shared *body) {
     c->head.size = 0;
     must(fq_encode_message(message, &c->head));
+    if (c->mood == NEWER)
+        must(test_make_newer(&c->head));
     (void)!fq_listener_send(c->listener, route, (fq_cbytes){c->head.data, c->head.size}, body);
 }
 
@@ -171,6 +174,9 @@ static void nonsense(coordinator *c, const fq_route *route) {
 static void go_on(coordinator *c, const fq_route *route) {
     if (c->mood == ROGUE)
         nonsense(c, route);
+    if (c->mood == NEWER)
+        (void)!fq_listener_send(c->listener, route,
+                                (fq_cbytes){test_newer_kind, sizeof test_newer_kind}, NULL);
     if (c->round == c->rounds)
         run_over(c, route);
     else
@@ -299,8 +305,8 @@ static void take(coordinator *c, const fq_arrival *arrival) {
     switch (message.kind) {
     case FQ_HELLO:
         c->hellos++;
-        if (c->mood == NOT_YOURS) {
-            refuse(c, &arrival->route, FQ_REASON_NOT_YOURS);
+        if (c->mood == NOT_YOURS || c->mood == OTHER) {
+            refuse(c, &arrival->route, c->mood == OTHER ? FQ_REASON_VERSION : FQ_REASON_NOT_YOURS);
         } else {
             welcome(c, &arrival->route);
             go_on(c, &arrival->route);

@@ -19,6 +19,8 @@ typedef enum mood {
     REVOKED,     /* refuses after the first update */
     FORGETFUL,   /* it ends and comes back before each receipt */
     UNIMPRESSED, /* refuses every update of round 0 as too large */
+    NEWER, /* of a later minor version: unknown fields in every message, and unknown messages */
+    OTHER, /* of another major version, and says so */
 } mood;
 
 typedef struct coordinator {

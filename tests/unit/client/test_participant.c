@@ -285,6 +285,19 @@ static void test_undisturbed(void) {
     coordinator_end(&c);
 }
 
+/* A client one minor version older than its coordinator keeps working. */
+static void test_newer_coordinator(void) {
+    coordinator c;
+    coordinator_begin(&c, SETTINGS);
+    client who = make_client(&c, "older", 2);
+    coordinator_restart(&c, NEWER, ROUNDS, 2);
+    CU_ASSERT_EQUAL(run_client(&c, &who, NEVER, 0), 0);
+    check_same(&c);
+    CU_ASSERT_EQUAL(c.offers, 2 * ROUNDS);
+    forget_client(&who);
+    coordinator_end(&c);
+}
+
 /* Each life of the client ends one step later than the one before: at every rename, removal and
  * sync of the first rounds that it takes part in. */
 static void die_everywhere(const char *name, death how) {
@@ -388,6 +401,9 @@ static void test_ends(void) {
     client who = make_client(&c, "ends", 2);
     coordinator_restart(&c, NOT_YOURS, 2, 2);
     CU_ASSERT_EQUAL(run_client(&c, &who, NEVER, 0), EXIT_OF_STATUS + FQ_EINVAL);
+    coordinator_restart(&c, OTHER, 2, 2);
+    CU_ASSERT_EQUAL(run_client(&c, &who, NEVER, 0), EXIT_OF_STATUS + FQ_EAUTH);
+    CU_ASSERT(log_says(&who, "failed: the coordinator refuses us: no more"));
     coordinator_restart(&c, REVOKED, 2, 2);
     CU_ASSERT_EQUAL(run_client(&c, &who, NEVER, 0), EXIT_OF_STATUS + FQ_EAUTH);
     CU_ASSERT(log_says(&who, "failed: the coordinator refuses us: no more"));
@@ -409,6 +425,7 @@ int main(int argc, char **argv) {
         return be_client(argv + 2);
     static const fq_case cases[] = {
         {"rounds of two clients, one run after another", test_undisturbed},
+        {"a coordinator of a later minor version", test_newer_coordinator},
         {"killed at every step", test_killed},
         {"a power cut at every step", test_power_cut},
         {"a coordinator that talks nonsense", test_rogue},

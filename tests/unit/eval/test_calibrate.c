@@ -82,10 +82,12 @@ static void test_input_grid(void) {
     enum { EXAMPLES = 75 };
     FQ_ASSERT_OK(fq_calibration_init(&calibration, data.partition, 3, EXAMPLES, 9));
     CU_ASSERT_EQUAL_FATAL(calibration.n, EXAMPLES);
-    int             bits[2] = {4, 4};
-    fq_grid         grids[2];
-    fq_activations  activations = {4, 2, bits, grids};
-    fq_range_search searches[3 * 2];
+    int              bits[2] = {4, 4};
+    fq_grid          grids[2];
+    fq_activations   activations = {4, 2, bits, grids};
+    fq_range_search *searches =
+        fq_calibration_searches(model, FQ_LAYERS_ALL, &activations, 1, 3, &r.arena);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(searches);
     FQ_ASSERT_OK(fq_activations_calibrate(&activations, 1, &calibration, EXAMPLES, model, w,
                                           &r.worker, searches, r.pool));
     float x[FEATURES * EXAMPLES], y[FEATURES * FQ_LANES];
@@ -95,7 +97,8 @@ static void test_input_grid(void) {
             x[i * FEATURES + f] = y[f * FQ_LANES];
     }
     fq_range_search search;
-    fq_range_search_begin(&search, FQ_GRID_ASYMMETRIC, 4);
+    double          error[FQ_MAX_CANDIDATES];
+    fq_range_search_begin(&search, FQ_GRID_ASYMMETRIC, 4, error);
     fq_range_search_widen(&search, x, FEATURES * EXAMPLES);
     fq_range_search_add(&search, x, FEATURES * EXAMPLES);
     fq_grid best = fq_range_search_best(&search);
@@ -132,9 +135,11 @@ static void test_never_from_test_data(void) {
         float         *w = calloc(fq_model_size(model), sizeof *w);
         fq_model_init(model, 1, w);
         FQ_ASSERT_OK(fq_calibration_init(&calibration, data.partition, 16, 128, 9));
-        int             bits[2] = {8, 8};
-        fq_activations  activations = {8, 2, bits, grids[round]};
-        fq_range_search searches[4 * 2];
+        int              bits[2] = {8, 8};
+        fq_activations   activations = {8, 2, bits, grids[round]};
+        fq_range_search *searches =
+            fq_calibration_searches(model, FQ_LAYERS_ALL, &activations, 1, 4, &r.arena);
+        CU_ASSERT_PTR_NOT_NULL_FATAL(searches);
         FQ_ASSERT_OK(fq_activations_calibrate(&activations, 1, &calibration, 128, model, w,
                                               &r.worker, searches, r.pool));
         fq_calibration_fini(&calibration);

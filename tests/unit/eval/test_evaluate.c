@@ -78,7 +78,8 @@ static void test_defaults(void) {
     CU_ASSERT_EQUAL(s.activations.n, 1);
     CU_ASSERT_EQUAL(s.pairs.n, 0);
     CU_ASSERT_STRING_EQUAL(s.ranges.v[0], "mse");
-    CU_ASSERT_STRING_EQUAL(fq_granularity_names[s.granularity], "tensor");
+    CU_ASSERT_EQUAL(s.granularity.n, 1);
+    CU_ASSERT_STRING_EQUAL(s.granularity.v[0], "tensor");
     CU_ASSERT_STRING_EQUAL(fq_grid_names[s.grid], "signed");
     CU_ASSERT_STRING_EQUAL(fq_layer_policy_names[s.layers], "all");
     CU_ASSERT_EQUAL(s.step_scales.n, 0);
@@ -207,6 +208,60 @@ static void test_plan(void) {
     fq_pool_destroy(&pool);
     fq_model_destroy(&model);
     eval_close(&data);
+}
+
+/* Both granularities in one evaluation: the figures of the two evaluations, to the digit. */
+static void test_both_granularities(void) {
+    fq_eval_settings         s = eval_defaults();
+    static const int         bits[] = {4, 2};
+    static const double      scales[] = {0.85};
+    static const char *const ranges[] = {"mse", "percentile"}, *const both[] = {"channel",
+                                                                                "tensor"};
+    set_ints(&s.weights, 2, bits);
+    set_words(&s.ranges, 2, ranges);
+    set_scales(&s, 1, scales);
+    eval_data         data = eval_open_synthetic();
+    fq_model         *model = eval_conv_model(false);
+    float            *w = initial(model, 1);
+    static fq_figure  one[2][FQ_MAX_FIGURES], together[FQ_MAX_FIGURES];
+    const char *const rows[2][4] = {
+        {"mse", "percentile", "mse*0.85", "percentile*0.85"},
+        {"mse/tensor", "percentile/tensor", "mse/tensor*0.85", "percentile/tensor*0.85"}};
+    size_t n = 0;
+    for (size_t g = 0; g < 2; g++) {
+        set_words(&s.granularity, 1, &both[g]);
+        n = evaluate(model, &data, &s, 1, w, one[g]);
+    }
+    set_words(&s.granularity, 2, both);
+    CU_ASSERT_EQUAL_FATAL(evaluate(model, &data, &s, 1, w, together), 2 * n - 1);
+    for (size_t g = 0; g < 2; g++)
+        for (size_t r = 0; r < 4; r++)
+            for (size_t b = 0; b < 2; b++) {
+                fq_figure expected = *find(one[g], n, rows[0][r], bits[b], 32);
+                fq_figure found = *find(together, 2 * n - 1, rows[g][r], bits[b], 32);
+                CU_ASSERT_EQUAL(found.accuracy, expected.accuracy);
+                CU_ASSERT_EQUAL(found.loss, expected.loss);
+                CU_ASSERT_EQUAL(found.noise, expected.noise);
+                CU_ASSERT_EQUAL(found.step_bits, expected.step_bits);
+            }
+    CU_ASSERT_NOT_EQUAL(find(together, 2 * n - 1, "mse", 2, 32)->noise,
+                        find(together, 2 * n - 1, "mse/tensor", 2, 32)->noise);
+    /* Plain rules come first, by rule. */
+    CU_ASSERT_STRING_EQUAL(together[1].rule, "mse");
+    CU_ASSERT_STRING_EQUAL(together[3].rule, "mse/tensor");
+    CU_ASSERT_STRING_EQUAL(together[5].rule, "percentile");
+    CU_ASSERT_TRUE(fq_rule_is_plain("percentile/tensor"));
+    free(w);
+    fq_model_destroy(&model);
+    eval_close(&data);
+    static const char *const bad[] = {"channel", "channel", "pixel"};
+    set_words(&s.granularity, 2, bad);
+    FQ_ASSERT_FAILS(fq_eval_settings_check(&s), FQ_EINVAL,
+                    "evaluate.granularity: has \"channel\" twice");
+    set_words(&s.granularity, 1, &bad[2]);
+    FQ_ASSERT_FAILS(fq_eval_settings_check(&s), FQ_EINVAL, "evaluate.granularity: \"pixel\"");
+    s.granularity.n = 0;
+    FQ_ASSERT_FAILS(fq_eval_settings_check(&s), FQ_EINVAL, "evaluate.granularity: is empty");
 }
 
 /* Float accuracy and mean loss, one example after the other. */
@@ -366,7 +421,7 @@ static void test_scale_one(void) {
     set_words(&s.ranges, 4, ranges);
     set_scales(&s, 2, scales);
     for (int granularity = FQ_PER_TENSOR; granularity <= FQ_PER_CHANNEL; granularity++) {
-        s.granularity = granularity;
+        set_words(&s.granularity, 1, &fq_granularity_names[granularity]);
         size_t n = evaluate(model, &data, &s, 1, w, figures);
         for (size_t r = 0; r < 4; r++)
             for (int bits = 2; bits <= 8; bits += bits == 6 ? 2 : 1) {
@@ -406,10 +461,10 @@ static void test_bits_per_weight(void) {
     fq_eval_settings s = eval_defaults();
     fq_figure        figures[FQ_MAX_FIGURES];
     float           *w = initial(model, 1);
-    s.granularity = FQ_PER_CHANNEL;
+    set_words(&s.granularity, 1, &fq_granularity_names[FQ_PER_CHANNEL]);
     size_t n = evaluate(model, &data, &s, 1, w, figures);
     CU_ASSERT_DOUBLE_EQUAL(find(figures, n, "mse", 4, 32)->step_bits, 4 + 32.0 * 7 / 552, 1e-12);
-    s.granularity = FQ_PER_TENSOR;
+    set_words(&s.granularity, 1, &fq_granularity_names[FQ_PER_TENSOR]);
     s.layers = FQ_LAYERS_FIRST_LAST_8; /* both layers are first or last */
     n = evaluate(model, &data, &s, 1, w, figures);
     CU_ASSERT_DOUBLE_EQUAL(find(figures, n, "mse", 2, 32)->step_bits, 8 + 32.0 * 2 / 552, 1e-12);
@@ -444,7 +499,7 @@ static void test_workers(void) {
     static const double scales[] = {0.85, 1.3};
     set_scales(&s, 2, scales);
     s.power_of_two = true;
-    s.granularity = FQ_PER_CHANNEL;
+    set_words(&s.granularity, 1, &fq_granularity_names[FQ_PER_CHANNEL]);
     s.batch = 47;
     s.calibration_examples = 70;
     s.batch_norm_batches = 2;
@@ -585,6 +640,7 @@ int main(void) {
         {"defaults", test_defaults},
         {"bad settings name their key", test_bad_settings},
         {"the order of the figures", test_plan},
+        {"both granularities", test_both_granularities},
         {"all widths against a plain loop", test_against_plain_loop},
         {"accuracy by hand", test_by_hand},
         {"changed steps by hand", test_changed_steps_by_hand},

@@ -125,6 +125,14 @@ static void test_moments(void) {
             CU_ASSERT_TRUE(close_to(k->sum_squares(n, x), (double)squares, 1e-12));
         }
     }
+    static const float golden[8] = {-1.0f, -0.6f, -0.25f, -0.1f, 0.0f, 0.05f, 0.3f, 0.9f};
+    FOR_EACH_ROW(k) {
+        fq_moments m;
+        k->moments(8, golden, &m);
+        CU_ASSERT_DOUBLE_EQUAL(m.mean, -0.0875, 1e-8);
+        CU_ASSERT_DOUBLE_EQUAL(m.m2, 0.28421875, 1e-7);
+        CU_ASSERT_DOUBLE_EQUAL(m.m4, 0.2171118408, 1e-7);
+    }
     FOR_EACH_ROW(k) {
         fq_moments m;
         k->moments(0, x, &m);

@@ -200,21 +200,21 @@ static void test_first_loss(void) {
 }
 
 static void run_and_save(fq_tiny *tiny, uint32_t rounds, fq_buffer *out) {
-    fq_client_states none = {0};
     fq_tiny_run(tiny, rounds, 2);
     out->size = 0;
-    FQ_ASSERT_OK(fq_checkpoint_encode(tiny->server, tiny->experiment->hash, &none, "", out));
+    FQ_ASSERT_OK(
+        fq_checkpoint_encode(tiny->server, tiny->experiment->hash, (fq_states_mark){0}, "", out));
 }
 
 /* A rate so small that the loss stands still: the levels double. A run cut in two ends as the whole
  * one does, to the bit. */
 static void test_resume(void) {
-    fq_tiny          whole, second;
-    fq_buffer        half = {0}, at_once = {0}, in_two = {0};
-    fq_client_states none = {0};
-    char             note[FQ_NOTE_BYTES];
-    fq_plan          plan;
-    const uint64_t   cohort = 1;
+    fq_tiny        whole, second;
+    fq_buffer      half = {0}, at_once = {0}, in_two = {0};
+    fq_states_mark mark;
+    char           note[FQ_NOTE_BYTES];
+    fq_plan        plan;
+    const uint64_t cohort = 1;
     create(&whole, "1e-9", "true");
     run_and_save(&whole, 3, &half);
     run_and_save(&whole, 5, &at_once);
@@ -222,7 +222,7 @@ static void test_resume(void) {
     CU_ASSERT_TRUE(plan.levels.all > 2);
     create(&second, "1e-9", "true");
     FQ_ASSERT_OK(fq_checkpoint_decode((fq_cbytes){half.data, half.size}, second.server,
-                                      second.experiment->hash, &none, note));
+                                      second.experiment->hash, &mark, note));
     run_and_save(&second, 5, &in_two);
     CU_ASSERT_EQUAL_FATAL(in_two.size, at_once.size);
     CU_ASSERT_EQUAL(memcmp(in_two.data, at_once.data, at_once.size), 0);
@@ -234,7 +234,7 @@ static void test_resume(void) {
     for (int i = 0; i < 4; i++)
         half.data[half.size - 4 + (size_t)i] = (unsigned char)(crc >> 8 * i);
     FQ_ASSERT_FAILS(fq_checkpoint_decode((fq_cbytes){half.data, half.size}, second.server,
-                                         second.experiment->hash, &none, note),
+                                         second.experiment->hash, &mark, note),
                     FQ_EPROTO, "history of levels does not add up");
     fq_buffer_fini(&half);
     fq_buffer_fini(&at_once);

@@ -31,6 +31,56 @@ static double squares_of(const float *x, size_t n) {
     return sum;
 }
 
+/* ---- random rounding ---- */
+
+/* sr(v) = floor(v) + [u < f], f = v - floor(v): right on average, variance f (1 - f), so at most a
+ * quarter. */
+static void test_random_rounding(void) {
+    enum { N_DRAWS = 100000 };
+    static const double values[] = {0.0, 0.1, 0.25, 0.5, 0.9, 3.7, -0.1, -0.5, -2.75, 5.0, -4.0};
+    fq_rng              rng = stream(77);
+    for (size_t v = 0; v < sizeof values / sizeof values[0]; v++) {
+        const double f = values[v] - floor(values[v]), variance = f * (1.0 - f);
+        double       sum = 0.0, squares = 0.0;
+        for (int i = 0; i < N_DRAWS; i++) {
+            const int32_t r = fq_round_at_random((float)values[v], fq_rng_uniform(&rng));
+            const double  e = (double)r - values[v];
+            CU_ASSERT_TRUE_FATAL(r == (int32_t)floor(values[v]) || r == (int32_t)ceil(values[v]));
+            sum += e / N_DRAWS;
+            squares += e * e / N_DRAWS;
+        }
+        CU_ASSERT_DOUBLE_EQUAL(sum, 0.0, 4.0 * sqrt(variance / N_DRAWS) + 1e-6);
+        CU_ASSERT_DOUBLE_EQUAL(squares, variance, 0.01);
+        CU_ASSERT_TRUE(squares <= 0.25 + 1e-6);
+    }
+}
+
+/* By the largest magnitude N, s levels of each sign: variance at most N^2 / (4 s^2) for each value.
+ */
+static void test_stochastic_variance(void) {
+    enum { EACH = 4000, BITS = 3, S = 3 };
+    float  x[D], y[D];
+    double squares[D] = {0.0}, largest = 0.0;
+    normal_values(x, D);
+    for (size_t i = 0; i < D; i++)
+        largest = fmax(largest, fabs((double)x[i]));
+    for (uint32_t draw = 0; draw < EACH; draw++) {
+        unsigned char       body[4 * D];
+        const fq_quantizer *row = &fq_quantizer_stochastic;
+        fq_rng              rng = stream(draw);
+        row->encode(x, one_block(D), BITS, &rng, body);
+        FQ_ASSERT_OK(row->decode(body, one_block(D), BITS, y));
+        for (size_t i = 0; i < D; i++)
+            squares[i] += pow((double)y[i] - (double)x[i], 2.0) / EACH;
+    }
+    double worst = 0.0;
+    for (size_t i = 0; i < D; i++)
+        worst = fmax(worst, squares[i]);
+    const double bound = largest * largest / (4.0 * S * S);
+    CU_ASSERT_TRUE(worst <= 1.02 * bound);
+    CU_ASSERT_TRUE(worst > 0.9 * bound); /* some value lies halfway between two levels */
+}
+
 /* ---- qsgd ---- */
 
 static void qsgd(const float *x, size_t n, int32_t levels, uint32_t draw, float *y) {
@@ -432,6 +482,8 @@ static void test_fedfq_damage(void) {
 
 int main(void) {
     static const fq_case cases[] = {
+        {"random rounding", test_random_rounding},
+        {"stochastic: variance", test_stochastic_variance},
         {"qsgd: mean", test_qsgd_mean},
         {"qsgd: variance", test_qsgd_variance},
         {"qsgd: few levels are sparse", test_qsgd_sparse},

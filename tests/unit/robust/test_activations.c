@@ -8,13 +8,13 @@
 /* Site 0 is the network's input and may be negative; sites 1 and 2 come from ReLUs. */
 enum { FEATURES = 5, LANES = 8, COUNT = FEATURES * LANES };
 
-static fq_qat_config config_of(int activations, fq_site_ranges ranges) {
-    return (fq_qat_config){.bits = 32,
-                           .activations = activations,
-                           .format = {.activation_ranges = (int)ranges,
-                                      .ranges = rig_rule("gauss"),
-                                      .step_rate = 1.0,
-                                      .lsq_grad_scale = true}};
+static fq_view_settings config_of(int activations, fq_site_ranges ranges) {
+    return (fq_view_settings){.bits = {.v = {32}},
+                              .activations = {.v = {activations}},
+                              .format = {.activation_ranges = (int)ranges,
+                                         .ranges = rig_rule("gauss"),
+                                         .step_rate = 1.0,
+                                         .lsq_grad_scale = true}};
 }
 
 static fq_site_hook hook_of(rig *r, uint32_t step) {
@@ -25,7 +25,7 @@ static fq_site_hook hook_of(rig *r, uint32_t step) {
     return hook;
 }
 
-static void begin(rig *r, const fq_qat_config *config) {
+static void begin(rig *r, const fq_view_settings *config) {
     const fq_network network = rig_network();
     rig_init(r, &network, &fq_robustness_qat, config);
 }
@@ -52,8 +52,8 @@ static void extremes(const float *x, size_t batch, float *low, float *high) {
 /* Quantized values are those of the grid of the batch's range: asymmetric at the input, unsigned
  * after ReLU. */
 static void test_batch_ranges(void) {
-    const fq_qat_config config = config_of(4, FQ_SITE_BATCH);
-    rig                 r;
+    const fq_view_settings config = config_of(4, FQ_SITE_BATCH);
+    rig                    r;
     begin(&r, &config);
     for (size_t batch = 5; batch <= LANES; batch += 3) {
         for (size_t site = 0; site < 2; site++) {
@@ -78,8 +78,8 @@ static void test_batch_ranges(void) {
 
 /* The first batch sets the range in the latent vector, later ones move it by a tenth. */
 static void test_running_ranges(void) {
-    const fq_qat_config config = config_of(8, FQ_SITE_RUNNING);
-    rig                 r;
+    const fq_view_settings config = config_of(8, FQ_SITE_RUNNING);
+    rig                    r;
     begin(&r, &config);
     const fq_tensor *range = rig_tensor(&r, "dense1.input.range");
     CU_ASSERT_PTR_NOT_NULL_FATAL(range);
@@ -121,8 +121,8 @@ static void test_running_ranges(void) {
 
 /* Learned: signed at the input, unsigned after ReLU, first step 2 mean|x| / sqrt(high). */
 static void test_learned_first_step(void) {
-    const fq_qat_config config = config_of(4, FQ_SITE_LEARNED);
-    rig                 r;
+    const fq_view_settings config = config_of(4, FQ_SITE_LEARNED);
+    rig                    r;
     begin(&r, &config);
     static const char *const names[] = {"conv1.input.step", "dense1.input.step"};
     static const double      top[] = {7.0, 15.0};
@@ -158,8 +158,8 @@ static void test_learned_first_step(void) {
 /* A client starts from the mean over the clients that know, whatever their share; a batch of zeros
  * starts nothing; steps that SGD makes negative count as the least one. */
 static void test_learned_share(void) {
-    const fq_qat_config config = config_of(4, FQ_SITE_LEARNED);
-    rig                 r;
+    const fq_view_settings config = config_of(4, FQ_SITE_LEARNED);
+    rig                    r;
     begin(&r, &config);
     float *step = r.w + rig_tensor(&r, "dense1.input.step")->offset,
           *first = r.w + rig_tensor(&r, "dense1.input.range")->offset;
@@ -183,8 +183,8 @@ static void test_learned_share(void) {
 
 /* A running range of which a quarter of the clients know goes on from their mean. */
 static void test_running_share(void) {
-    const fq_qat_config config = config_of(4, FQ_SITE_RUNNING);
-    rig                 r;
+    const fq_view_settings config = config_of(4, FQ_SITE_RUNNING);
+    rig                    r;
     begin(&r, &config);
     float *range = r.w + rig_tensor(&r, "conv1.input.range")->offset;
     range[0] = 0.25f * -4.0f;
@@ -205,7 +205,7 @@ static void test_running_share(void) {
  * hold. Lanes past the batch have no say. */
 static void test_learned_gradient(void) {
     for (size_t batch = 6; batch <= LANES; batch += 2) {
-        fq_qat_config config = config_of(3, FQ_SITE_LEARNED);
+        fq_view_settings config = config_of(3, FQ_SITE_LEARNED);
         config.format.step_rate = 2.0;
         rig r;
         begin(&r, &config);
@@ -237,7 +237,7 @@ static void test_learned_gradient(void) {
 
 static void test_layer_policy(void) {
     const fq_network network = rig_network();
-    fq_qat_config    config = config_of(3, FQ_SITE_BATCH);
+    fq_view_settings config = config_of(3, FQ_SITE_BATCH);
     config.format.layers = FQ_LAYERS_FIRST_LAST_8;
     rig r;
     rig_init(&r, &network, &fq_robustness_qat, &config);
@@ -258,7 +258,7 @@ static void test_layer_policy(void) {
 
 static void test_tied_and_independent(void) {
     const fq_network network = rig_network();
-    fq_mqat_config   config = {.bits = {.n = 3, .v = {2, 4, 8}},
+    fq_view_settings config = {.bits = {.n = 3, .v = {2, 4, 8}},
                                .activations = {.n = 1, .v = {32}},
                                .tied = true,
                                .draw = FQ_DRAW_LAYER,
@@ -288,8 +288,8 @@ static void test_tied_and_independent(void) {
 /* The hook in a real pass: the model's ranges move, and activations of one bit change the logits.
  */
 static void test_in_the_model(void) {
-    const fq_qat_config config = config_of(2, FQ_SITE_RUNNING);
-    rig                 r;
+    const fq_view_settings config = config_of(2, FQ_SITE_RUNNING);
+    rig                    r;
     begin(&r, &config);
     fq_arena      arena;
     fq_workspace *ws;

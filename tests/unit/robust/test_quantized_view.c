@@ -12,12 +12,13 @@ static fq_view_format format_of(int ranges) {
         .ranges = ranges, .percentile = 0.01, .step_rate = 1.0, .lsq_grad_scale = true};
 }
 
-static fq_qat_config qat_of(int bits, int ranges) {
-    return (fq_qat_config){.bits = bits, .activations = 32, .format = format_of(ranges)};
+static fq_view_settings qat_of(int bits, int ranges) {
+    return (fq_view_settings){
+        .bits = {.v = {bits}}, .activations = {.v = {32}}, .format = format_of(ranges)};
 }
 
-static fq_mqat_config mqat_of(const fq_ints *bits, int ranges) {
-    return (fq_mqat_config){
+static fq_view_settings mqat_of(const fq_ints *bits, int ranges) {
+    return (fq_view_settings){
         .bits = *bits, .activations = {.n = 1, .v = {32}}, .format = format_of(ranges)};
 }
 
@@ -43,7 +44,7 @@ static bool same_bytes(const float *a, const float *b, size_t n) {
  * and the latent vector is left alone. */
 static void check_view(int ranges, int bits, fq_granularity granularity) {
     const fq_network network = rig_network();
-    fq_qat_config    config = qat_of(bits, ranges);
+    fq_view_settings config = qat_of(bits, ranges);
     config.format.granularity = (int)granularity;
     rig r;
     rig_init(&r, &network, &fq_robustness_qat, &config);
@@ -81,7 +82,7 @@ static void test_view_is_the_quantizer(void) {
 
 static void test_float_is_identity(void) {
     const fq_network network = rig_network();
-    fq_qat_config    config = qat_of(32, rig_rule("gauss"));
+    fq_view_settings config = qat_of(32, rig_rule("gauss"));
     rig              r;
     rig_init(&r, &network, &fq_robustness_qat, &config);
     const fq_step step = rig_step(&r, 0, 0, 0);
@@ -102,8 +103,8 @@ static void test_float_is_identity(void) {
 static void test_minmax_clips_nothing(void) {
     const fq_network network = rig_network();
     for (int bits = 2; bits <= 8; bits++) {
-        fq_qat_config config = qat_of(bits, rig_rule("minmax"));
-        rig           r;
+        fq_view_settings config = qat_of(bits, rig_rule("minmax"));
+        rig              r;
         rig_init(&r, &network, &fq_robustness_qat, &config);
         const fq_step step = rig_step(&r, 0, 0, 0);
         rig_view(&r, &step);
@@ -119,9 +120,9 @@ static void test_minmax_clips_nothing(void) {
 /* A learned step of half of min-max's: the gradient of exactly the elements beyond the grid is
  * zero. */
 static void test_clip_mask(void) {
-    const fq_network    network = rig_dense(4, 50);
-    const fq_qat_config config = qat_of(4, rig_rule("learned"));
-    rig                 r;
+    const fq_network       network = rig_dense(4, 50);
+    const fq_view_settings config = qat_of(4, rig_rule("learned"));
+    rig                    r;
     rig_init(&r, &network, &fq_robustness_qat, &config);
     float peak = 0.0f;
     for (int i = 0; i < 200; i++)
@@ -147,7 +148,7 @@ static void test_clip_mask(void) {
 /* g (1 + lambda sign(g) r), r = x/D - rne(x/D) */
 static void test_ewgs(void) {
     const fq_network network = rig_dense(2, 4);
-    fq_qat_config    config = qat_of(4, rig_rule("minmax"));
+    fq_view_settings config = qat_of(4, rig_rule("minmax"));
     config.format.ewgs = 0.2;
     rig r;
     rig_init(&r, &network, &fq_robustness_qat, &config);
@@ -168,10 +169,10 @@ static void test_ewgs(void) {
 /* One width in the list: the same bits as qat, in everything. */
 static void check_mqat_is_qat(int bits, int ranges, fq_draw draw, fq_site_ranges sites) {
     const fq_network network = rig_network();
-    fq_qat_config    qat = qat_of(bits, ranges);
-    fq_mqat_config   mqat = mqat_of(&(fq_ints){.n = 1, .v = {bits}}, ranges);
+    fq_view_settings qat = qat_of(bits, ranges);
+    fq_view_settings mqat = mqat_of(&(fq_ints){.n = 1, .v = {bits}}, ranges);
     mqat.draw = (int)draw;
-    qat.activations = mqat.activations.v[0] = 4;
+    qat.activations.v[0] = mqat.activations.v[0] = 4;
     qat.format.activation_ranges = mqat.format.activation_ranges = (int)sites;
     rig a, b;
     rig_init(&a, &network, &fq_robustness_qat, &qat);
@@ -238,7 +239,7 @@ static bool same_widths(widths a, widths b) {
     return memcmp(&a, &b, sizeof a) == 0;
 }
 
-static void begin_draws(rig *r, fq_mqat_config *config, fq_draw draw) {
+static void begin_draws(rig *r, fq_view_settings *config, fq_draw draw) {
     const fq_network network = rig_network();
     *config = mqat_of(&(fq_ints){.n = 4, .v = {2, 3, 4, 8}}, rig_rule("gauss"));
     config->draw = (int)draw;
@@ -246,8 +247,8 @@ static void begin_draws(rig *r, fq_mqat_config *config, fq_draw draw) {
 }
 
 static void test_draw_by_step(void) {
-    fq_mqat_config config;
-    rig            r;
+    fq_view_settings config;
+    rig              r;
     begin_draws(&r, &config, FQ_DRAW_STEP);
     int changes = 0;
     for (uint32_t s = 0; s < 40; s++) {
@@ -261,8 +262,8 @@ static void test_draw_by_step(void) {
 }
 
 static void test_draw_by_client(void) {
-    fq_mqat_config config;
-    rig            r;
+    fq_view_settings config;
+    rig              r;
     begin_draws(&r, &config, FQ_DRAW_CLIENT);
     int clients = 0, rounds = 0;
     for (uint32_t k = 0; k < 40; k++) {
@@ -277,8 +278,8 @@ static void test_draw_by_client(void) {
 }
 
 static void test_draw_by_layer(void) {
-    fq_mqat_config config;
-    rig            r;
+    fq_view_settings config;
+    rig              r;
     begin_draws(&r, &config, FQ_DRAW_LAYER);
     int differ = 0;
     for (uint32_t s = 0; s < 40; s++) {
@@ -292,8 +293,8 @@ static void test_draw_by_layer(void) {
 
 /* Replaying a step after others gives the same view and the same gradient. */
 static void test_replay(void) {
-    fq_mqat_config config;
-    rig            r;
+    fq_view_settings config;
+    rig              r;
     begin_draws(&r, &config, FQ_DRAW_LAYER);
     const fq_step step = rig_step(&r, 2, 3, 4), other = rig_step(&r, 2, 3, 5);
     float         u[512], g[512];
@@ -313,8 +314,8 @@ static void test_replay(void) {
 }
 
 static void test_capability(void) {
-    fq_mqat_config config;
-    rig            r;
+    fq_view_settings config;
+    rig              r;
     begin_draws(&r, &config, FQ_DRAW_STEP);
     const fq_ints shared = {.n = 2, .v = {4, 7}}, foreign = {.n = 1, .v = {6}};
     for (uint32_t s = 0; s < 20; s++) {
@@ -326,7 +327,7 @@ static void test_capability(void) {
 
 static void test_layer_policy(void) {
     const fq_network network = rig_network();
-    fq_qat_config    config = qat_of(3, rig_rule("gauss"));
+    fq_view_settings config = qat_of(3, rig_rule("gauss"));
     config.format.layers = FQ_LAYERS_FIRST_LAST_8;
     rig r;
     rig_init(&r, &network, &fq_robustness_qat, &config);
@@ -337,9 +338,9 @@ static void test_layer_policy(void) {
 
 static void test_start_round(void) {
     const fq_network network = rig_network();
-    fq_qat_config    config = qat_of(2, rig_rule("gauss"));
+    fq_view_settings config = qat_of(2, rig_rule("gauss"));
     config.format.start_round = 5;
-    config.activations = 4;
+    config.activations.v[0] = 4;
     rig r;
     rig_init(&r, &network, &fq_robustness_qat, &config);
     for (uint32_t round = 3; round < 8; round++) {
@@ -354,7 +355,7 @@ static void test_start_round(void) {
 
 /* ---- learned steps ---- */
 
-static void golden_rig(rig *r, fq_qat_config *config) {
+static void golden_rig(rig *r, fq_view_settings *config) {
     const fq_network network = rig_dense(2, 4);
     rig_init(r, &network, &fq_robustness_qat, config);
     memcpy(r->w, golden_w, sizeof golden_w);
@@ -362,8 +363,8 @@ static void golden_rig(rig *r, fq_qat_config *config) {
 }
 
 static void test_learned_golden(void) {
-    fq_qat_config config = qat_of(3, rig_rule("learned"));
-    rig           r;
+    fq_view_settings config = qat_of(3, rig_rule("learned"));
+    rig              r;
     golden_rig(&r, &config);
     const size_t at = rig_tensor(&r, "dense1.weight.step")->offset;
     CU_ASSERT_DOUBLE_EQUAL((double)r.w[at], 0.461880215, 1e-7);
@@ -381,7 +382,7 @@ static void test_learned_golden(void) {
 }
 
 static void test_learned_rate_and_scale(void) {
-    fq_qat_config config = qat_of(3, rig_rule("learned"));
+    fq_view_settings config = qat_of(3, rig_rule("learned"));
     config.format.lsq_grad_scale = false;
     config.format.step_rate = 10.0;
     rig r;
@@ -401,7 +402,7 @@ static void test_learned_rate_and_scale(void) {
 /* As a logarithm the step gives the same view, and its gradient is D times that by the step; the
  * mean of two is their geometric mean. */
 static void test_log_steps(void) {
-    fq_qat_config config = qat_of(3, rig_rule("learned"));
+    fq_view_settings config = qat_of(3, rig_rule("learned"));
     config.format.log_steps = true;
     rig r;
     golden_rig(&r, &config);
@@ -431,7 +432,7 @@ static void test_log_steps(void) {
 /* Adam leaves nothing of the steps' gradient to the weights' step rule, moves by the rate at first,
  * and then as its definition says. */
 static void test_step_adam(void) {
-    fq_qat_config config = qat_of(3, rig_rule("learned"));
+    fq_view_settings config = qat_of(3, rig_rule("learned"));
     config.format.step_optimizer = FQ_STEPS_ADAM;
     config.format.adam_rate = 0.01;
     rig r;
@@ -479,7 +480,7 @@ static double loss_at(rig *r, size_t at, float value, const float *c) {
 static void test_learned_finite_differences(void) {
     const float c[8] = {0.3f, -1.0f, 0.7f, 2.0f, 0.1f, -0.4f, 1.1f, 0.9f};
     for (int clipped = 0; clipped < 2; clipped++) {
-        fq_qat_config config = qat_of(3, rig_rule("learned"));
+        fq_view_settings config = qat_of(3, rig_rule("learned"));
         config.format.lsq_grad_scale = false;
         rig r;
         golden_rig(&r, &config);
@@ -508,7 +509,7 @@ static void test_learned_finite_differences(void) {
 /* A step for each width and channel; only those of the drawn width learn. */
 static void test_learned_rows(void) {
     const fq_network network = rig_network();
-    fq_mqat_config   config = mqat_of(&(fq_ints){.n = 3, .v = {2, 32, 4}}, rig_rule("learned"));
+    fq_view_settings config = mqat_of(&(fq_ints){.n = 3, .v = {2, 32, 4}}, rig_rule("learned"));
     config.format.granularity = FQ_PER_CHANNEL;
     rig r;
     rig_init(&r, &network, &fq_robustness_mqat, &config);
@@ -542,10 +543,10 @@ static void test_learned_rows(void) {
 /* A width that only the client's capability brings has no learned step: it is fitted, and no step
  * moves. */
 static void test_learned_foreign_width(void) {
-    const fq_network    network = rig_network();
-    const fq_qat_config config = qat_of(4, rig_rule("learned"));
-    const fq_ints       own = {.n = 1, .v = {3}};
-    rig                 r;
+    const fq_network       network = rig_network();
+    const fq_view_settings config = qat_of(4, rig_rule("learned"));
+    const fq_ints          own = {.n = 1, .v = {3}};
+    rig                    r;
     rig_init(&r, &network, &fq_robustness_qat, &config);
     fq_step step = rig_step(&r, 0, 0, 0);
     step.capability = &own;
@@ -563,8 +564,8 @@ static void test_learned_foreign_width(void) {
 }
 
 static void test_learned_step_below_zero(void) {
-    fq_qat_config config = qat_of(3, rig_rule("learned"));
-    rig           r;
+    fq_view_settings config = qat_of(3, rig_rule("learned"));
+    rig              r;
     golden_rig(&r, &config);
     r.w[rig_tensor(&r, "dense1.weight.step")->offset] = -0.5f;
     const fq_step step = rig_step(&r, 0, 0, 0);
@@ -580,8 +581,8 @@ static void test_extra_tensors(void) {
     const fq_network network = rig_network();
     fq_model        *plain;
     FQ_ASSERT_OK(fq_model_create(&plain, &network, NULL, 0));
-    fq_extra_tensor out[9];
-    fq_mqat_config  config = mqat_of(&(fq_ints){.n = 4, .v = {2, 4, 8, 32}}, rig_rule("gauss"));
+    fq_extra_tensor  out[9];
+    fq_view_settings config = mqat_of(&(fq_ints){.n = 4, .v = {2, 4, 8, 32}}, rig_rule("gauss"));
     CU_ASSERT_EQUAL(fq_robustness_mqat.extra(&config, plain, out, 8), 0);
     config.format.ranges = rig_rule("learned");
     config.format.layers = FQ_LAYERS_FIRST_LAST_8;
@@ -610,7 +611,7 @@ static void test_extra_tensors(void) {
 }
 
 static void test_check(void) {
-    fq_mqat_config config = mqat_of(&(fq_ints){.n = 2, .v = {2, 32}}, rig_rule("gauss"));
+    fq_view_settings config = mqat_of(&(fq_ints){.n = 2, .v = {2, 32}}, rig_rule("gauss"));
     FQ_ASSERT_OK(fq_robustness_mqat.check(&config));
     config.weights = (fq_reals){.n = 2, .v = {0.0, 3.0}};
     FQ_ASSERT_OK(fq_robustness_mqat.check(&config));
@@ -636,7 +637,7 @@ static void test_check(void) {
                     "mqat.tied: true takes the widths");
     config.activations.v[0] = 32;
     FQ_ASSERT_OK(fq_robustness_mqat.check(&config));
-    fq_qat_config qat = qat_of(16, rig_rule("gauss"));
+    fq_view_settings qat = qat_of(16, rig_rule("gauss"));
     FQ_ASSERT_FAILS(fq_robustness_qat.check(&qat), FQ_EINVAL, "qat.bits: 16 is not a width");
 }
 

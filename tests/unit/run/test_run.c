@@ -29,6 +29,7 @@ typedef struct keeper {
     fq_run       *run;
     fq_client_row rows[COHORT];
     fq_run_result result;
+    bool          careless; /* not every checkpoint is durable */
 } keeper;
 
 static void keeper_begin(keeper *k, const char *yaml) {
@@ -39,6 +40,11 @@ static void keeper_begin(keeper *k, const char *yaml) {
                                   k->tiny.setup.max_examples));
 }
 
+static size_t state_values(const keeper *k) {
+    return fq_client_state_vectors(&k->tiny.experiment->recipe) *
+           fq_model_size(k->tiny.setup.model);
+}
+
 static fq_status keeper_open(keeper *k, const char *folder, fq_existing existing) {
     const fq_run_options options = {.folder = folder,
                                     .existing = existing,
@@ -46,8 +52,9 @@ static fq_status keeper_open(keeper *k, const char *folder, fq_existing existing
                                     .command = "test",
                                     .label = "",
                                     .hint = HINT,
-                                    .durable = true};
-    return fq_run_open(&k->run, k->tiny.experiment, &k->tiny.setup, NULL, &options);
+                                    .client_values = state_values(k),
+                                    .durable = !k->careless};
+    return fq_run_open(&k->run, k->tiny.experiment, &k->tiny.setup, &options);
 }
 
 static void keeper_end(keeper *k) {
@@ -67,16 +74,22 @@ static void train_round(keeper *k, size_t answering) {
         examples += fq_example_bucket(fq_partition_shard(k->tiny.setup.partition, cohort[i]).n);
     FQ_ASSERT_OK(fq_round_open(server, cohort, COHORT, examples, &plan));
     for (size_t i = 0; i < COHORT; i++) {
-        fq_client client = {.id = cohort[i],
-                            .shard = fq_partition_shard(k->tiny.setup.partition, cohort[i])};
-        fq_update update;
-        bool      answers = i < answering;
+        fq_client         client = {.id = cohort[i],
+                                    .shard = fq_partition_shard(k->tiny.setup.partition, cohort[i])};
+        fq_client_states *states = fq_run_states(k->run);
+        fq_update         update;
+        bool              answers = i < answering;
+        if (states != NULL)
+            FQ_ASSERT_OK(fq_client_states_get(states, 0, client.id, &client.state));
         k->rows[i] = (fq_client_row){.client = cohort[i]};
         snprintf(k->rows[i].verdict, sizeof k->rows[i].verdict, "%s",
                  answers ? "accepted" : fq_status_name(FQ_ENONFINITE));
         if (answers) {
             FQ_ASSERT_OK(fq_client_turn(k->worker, &plan, &client, &update));
             FQ_ASSERT_OK(fq_round_accept(server, 0, &update));
+            fq_client_commit(k->worker, &client);
+            if (states != NULL)
+                FQ_ASSERT_OK(fq_client_states_put(states, 0, client.id, plan.round));
         }
     }
 }
@@ -434,6 +447,58 @@ static void test_early_stopping_survives_resume(void) {
     CU_ASSERT_EQUAL(s.n_rounds, 3);
 }
 
+/* Take the last byte of the clients' states away. */
+static void shorten_states(const char *folder) {
+    char        path[PATH_MAX], name[32];
+    struct stat info;
+    bool        found = false;
+    for (unsigned generation = 1; !found && generation < 1000; generation++) {
+        snprintf(name, sizeof name, "states-%u.fq", generation);
+        fq_path_join(folder, name, path);
+        found = stat(path, &info) == 0;
+    }
+    CU_ASSERT_TRUE_FATAL(found);
+    CU_ASSERT_EQUAL_FATAL(truncate(path, info.st_size - 1), 0);
+}
+
+/* A power cut may leave the last checkpoint without the states or the rows that it counts on: the
+ * run goes on from the last one that was synced, to the same end. */
+static void test_a_checkpoint_that_counts_on_what_is_lost(void) {
+    static const char yaml[] =
+        "name: tiny\nseed: 5\ndata: {set: synthetic, clients: 6, features: 10, classes: 3, "
+        "examples: 20, test_examples: 16}\nmodel:\n- {layer: dense, out: 3}\n"
+        "train: {algorithm: scaffold, clients_per_round: 3, rounds: 60, rate: 0.1}\n"
+        "evaluate: {every: 60, weights: [32]}\n";
+    fq_run_result whole;
+    keeper        k;
+    char          synced[PATH_MAX];
+    run_whole(yaml, "uncut", &whole);
+    fq_path_join(fq_test_path("uncut"), "checkpoint-synced.fq", synced);
+    CU_ASSERT_FALSE(fq_file_exists(synced));
+
+    keeper_begin(&k, yaml);
+    k.careless = true;
+    FQ_ASSERT_OK(keeper_open(&k, fq_test_path("cut"), FQ_EXISTING_REFUSE));
+    fq_path_join(fq_test_path("cut"), "checkpoint-synced.fq", synced);
+    while (!fq_file_exists(synced) && !fq_run_over(k.run))
+        keeper_play(&k, 1);
+    CU_ASSERT_TRUE_FATAL(fq_file_exists(synced));
+    uint32_t round = fq_server_round(fq_run_server(k.run));
+    FQ_ASSERT_FAILS(fq_run_close(&k.run, fq_fail(FQ_ESTATE, "cut")), FQ_ESTATE, "cut");
+    shorten_states(fq_test_path("cut"));
+    FQ_ASSERT_OK(keeper_open(&k, fq_test_path("cut"), FQ_EXISTING_RESUME));
+    CU_ASSERT_EQUAL(fq_server_round(fq_run_server(k.run)), round - 1);
+    keeper_finish(&k);
+    CU_ASSERT_STRING_EQUAL(k.result.hash, whole.hash);
+
+    /* Without the one that was synced there is nothing to go on from. */
+    CU_ASSERT_FALSE(fq_file_exists(synced));
+    shorten_states(fq_test_path("cut"));
+    FQ_ASSERT_FAILS(keeper_open(&k, fq_test_path("cut"), FQ_EXISTING_RESUME), FQ_EPROTO,
+                    "the checkpoint counts on");
+    keeper_end(&k);
+}
+
 int main(void) {
     static const fq_case cases[] = {
         {"a run from start to end", test_a_run_from_start_to_end},
@@ -446,6 +511,7 @@ int main(void) {
         {"a checkpoint that cannot be written", test_checkpoint_that_cannot_be_written},
         {"nobody can train", test_nobody_can_train},
         {"early stopping survives resume", test_early_stopping_survives_resume},
+        {"a checkpoint that counts on what is lost", test_a_checkpoint_that_counts_on_what_is_lost},
         {NULL, NULL},
     };
     return fq_run_suite("run", cases);

@@ -54,6 +54,7 @@ void fake_board_make(fq_board *out, uint32_t tick, size_t n_peers) {
                       .float_accuracy = 0.87,
                       .low_accuracy = 0.79,
                       .low_bits = 2,
+                      .messages = 9,
                       .illegal = 3,
                       .strangers = 7,
                       .n_peers = n_peers,

@@ -184,6 +184,7 @@ static void test_values(void) {
     CU_ASSERT_EQUAL(value_of(out, "fedq_updates_total{verdict=\"late\"}"), 2 * 4);
     CU_ASSERT_EQUAL(value_of(out, "fedq_updates_total{verdict=\"busy\"}"), 0);
     CU_ASSERT_EQUAL(value_of(out, "fedq_strangers_total"), 7);
+    CU_ASSERT_EQUAL(value_of(out, "fedq_messages_total"), 9);
     CU_ASSERT_EQUAL(value_of(out, "fedq_evaluated_round"), 6);
     CU_ASSERT_EQUAL(
         value_of(out, "fedq_accuracy{weight_bits=\"32\",activation_bits=\"32\",rule=\"none\"}"),

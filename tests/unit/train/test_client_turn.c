@@ -45,6 +45,9 @@ static void test_reductions_to_fedavg(void) {
         fedavg, "train: {clients_per_round: 4, batch: 8, robustness: [qat], qat: {bits: 32}}\n"));
     CU_ASSERT_TRUE(same_run(
         fedavg, "train: {clients_per_round: 4, batch: 8, algorithm: fedprox, fedprox: {mu: 0}}\n"));
+    /* Error feedback of a format that loses nothing owes nothing. */
+    CU_ASSERT_TRUE(same_run(fedavg, "train: {clients_per_round: 4, batch: 8}\nupload: {quantizer: "
+                                    "float32, error_feedback: true}\n"));
     CU_ASSERT_FALSE(same_run(
         fedavg,
         "train: {clients_per_round: 4, batch: 8, robustness: [mqat], mqat: {bits: [3]}}\n"));
@@ -56,6 +59,59 @@ static void test_one_width_is_qat(void) {
     CU_ASSERT_TRUE(same_run(
         "train: {clients_per_round: 4, robustness: [mqat], mqat: {bits: [3], ranges: gauss}}\n",
         "train: {clients_per_round: 4, robustness: [qat], qat: {bits: 3, ranges: gauss}}\n"));
+}
+
+/* A penalty acts on the latent weights, a view on those that the network sees, so their order in
+ * the list is of no account; and neither of them is lost. */
+static void test_penalty_and_view_commute(void) {
+    static const char *const views[] = {"mqat", "qat", "apqn"};
+    for (size_t v = 0; v < 3; v++) {
+        char alone[256], before[256], after[256];
+        snprintf(alone, sizeof alone, "train: {clients_per_round: 4, robustness: [%s]}\n",
+                 views[v]);
+        snprintf(before, sizeof before, "train: {clients_per_round: 4, robustness: [kure, %s]}\n",
+                 views[v]);
+        snprintf(after, sizeof after, "train: {clients_per_round: 4, robustness: [%s, kure]}\n",
+                 views[v]);
+        CU_ASSERT_TRUE(same_run(before, after));
+        CU_ASSERT_FALSE(same_run(before, alone));
+        CU_ASSERT_FALSE(same_run(before, "train: {clients_per_round: 4, robustness: [kure]}\n"));
+    }
+}
+
+/* Its three modes are federated averaging, that with the weights on a grid at the end of the turn,
+ * and qat. */
+static void test_modes_of_fedhq(void) {
+    CU_ASSERT_TRUE(
+        same_run("train: {clients_per_round: 4, batch: 8}\n",
+                 "train: {clients_per_round: 4, batch: 8, robustness: [fedhq], fedhq: {local_mode: "
+                 "float}}\n"));
+    CU_ASSERT_TRUE(same_run(
+        "train: {clients_per_round: 4, robustness: [fedhq], fedhq: {bits: 3, local_mode: qat}}\n",
+        "train: {clients_per_round: 4, robustness: [qat], qat: {bits: 3}}\n"));
+    size_t n;
+    float *plain = weights_after("train: {clients_per_round: 1, batch: 8}\n", 1, 1, &n);
+    float *ptq =
+        weights_after("train: {clients_per_round: 1, batch: 8, robustness: [fedhq], fedhq: "
+                      "{local_mode: ptq, bits: 2, ranges: minmax}}\n",
+                      1, 1, &n);
+    enum { HIDDEN = 20 * 16, LAST = 16 * 4 };
+    CU_ASSERT_EQUAL_FATAL(n, HIDDEN + 16 + LAST + 4);
+    static const size_t begins[] = {0, HIDDEN + 16}, sizes[] = {HIDDEN, LAST};
+    float               u[HIDDEN];
+    for (size_t t = 0; t < 2; t++) {
+        const fq_weight_format format = {.rule = fq_range_find("minmax")};
+        const float           *x = plain + begins[t];
+        fq_grid                grid;
+        fq_weight_fit(&format, 2, x, sizes[t], 1, NULL, &grid);
+        fq_weight_quantize(&grid, 1, x, sizes[t], u);
+        for (size_t i = 0; i < sizes[t]; i++)
+            CU_ASSERT_DOUBLE_EQUAL(ptq[begins[t] + i], u[i], 1e-6);
+    }
+    for (size_t i = 0; i < 16; i++)
+        CU_ASSERT_EQUAL(ptq[HIDDEN + i], plain[HIDDEN + i]); /* biases stay float */
+    free(plain);
+    free(ptq);
 }
 
 static void test_workers_change_nothing(void) {
@@ -107,6 +163,52 @@ static void turn_begin(turn *t, const char *train) {
 static void turn_end(turn *t) {
     fq_worker_destroy(&t->worker);
     fq_tiny_destroy(&t->tiny);
+}
+
+static double entropy_of(const fq_shard *shard, size_t n_classes) {
+    float    x[20 * FQ_LANES];
+    double   count[4] = {0}, sum = 0.0;
+    uint16_t label;
+    for (uint32_t i = 0; i < shard->n; i++) {
+        fq_shard_gather(shard, &i, 1, FQ_LANES, x, &label);
+        count[label] += 1.0;
+    }
+    for (size_t c = 0; c < n_classes; c++)
+        if (count[c] > 0.0)
+            sum -= count[c] / (double)shard->n * log2(count[c] / (double)shard->n);
+    return sum / log2((double)n_classes);
+}
+
+/* By the entropy of their labels some clients are qat's and others federated averaging's. */
+static void test_fedhq_looks_at_labels(void) {
+    turn      plain, qat, mixed;
+    fq_update of_plain, of_qat, of_mixed;
+    size_t    n_qat = 0, n_float = 0;
+    turn_begin(&plain, "train: {clients_per_round: 1}\n");
+    turn_begin(&qat, "train: {clients_per_round: 1, robustness: [qat], qat: {bits: 2}}\n");
+    turn_begin(&mixed, "train: {clients_per_round: 1, robustness: [fedhq], fedhq: {bits: 2, "
+                       "speed_weight: 0, entropy_weight: 1, ptq_from: 0.5, qat_from: 0.5}}\n");
+    for (uint64_t k = 0; k < 12; k++) {
+        turn *const turns[] = {&plain, &qat, &mixed};
+        for (size_t i = 0; i < 3; i++) {
+            turns[i]->client.id = k;
+            turns[i]->client.shard = fq_partition_shard(turns[i]->tiny.setup.partition, k);
+        }
+        FQ_ASSERT_OK(fq_client_turn(plain.worker, &plain.plan, &plain.client, &of_plain));
+        FQ_ASSERT_OK(fq_client_turn(qat.worker, &qat.plan, &qat.client, &of_qat));
+        FQ_ASSERT_OK(fq_client_turn(mixed.worker, &mixed.plan, &mixed.client, &of_mixed));
+        const bool      quantizes = entropy_of(&mixed.client.shard, 4) >= 0.5;
+        const fq_packed expected = (quantizes ? of_qat : of_plain).vectors[0];
+        const fq_packed found = of_mixed.vectors[0];
+        CU_ASSERT_EQUAL_FATAL(found.body.size, expected.body.size);
+        CU_ASSERT_EQUAL(memcmp(found.body.data, expected.body.data, found.body.size), 0);
+        n_qat += quantizes;
+        n_float += !quantizes;
+    }
+    CU_ASSERT_TRUE(n_qat > 1 && n_float > 1);
+    turn_end(&plain);
+    turn_end(&qat);
+    turn_end(&mixed);
 }
 
 static void test_one_pass_a_step(void) {
@@ -317,6 +419,9 @@ int main(void) {
     static const fq_case cases[] = {
         {"reductions to FedAvg", test_reductions_to_fedavg},
         {"one width is QAT", test_one_width_is_qat},
+        {"penalty and view commute", test_penalty_and_view_commute},
+        {"modes of fedhq", test_modes_of_fedhq},
+        {"fedhq looks at labels", test_fedhq_looks_at_labels},
         {"workers change nothing", test_workers_change_nothing},
         {"one pass a step", test_one_pass_a_step},
         {"a turn can be replayed", test_a_turn_can_be_replayed},

@@ -4,7 +4,9 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static void test_text(void) {
@@ -172,6 +174,53 @@ static void test_no_file(void) {
     FQ_ASSERT_FAILS(fq_keypair_load(&pair, fq_test_path("pipe.key")), FQ_EPROTO, "is not a file");
 }
 
+/* Keys of the points whose order divides 8 (RFC 7748, section 6.1). */
+static void test_low_order(void) {
+    static const char *const low[] = {
+        "0000000000000000000000000000000000000000000000000000000000000000",
+        "0100000000000000000000000000000000000000000000000000000000000000",
+        "e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800",
+        "5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157",
+        "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f"};
+    fq_public_key key;
+    for (size_t i = 0; i < sizeof low / sizeof *low; i++) {
+        FQ_ASSERT_OK(fq_public_key_parse(low[i], &key));
+        FQ_ASSERT_FAILS(fq_public_key_check(&key), FQ_EINVAL, "low order");
+    }
+    fq_keypair *pair;
+    FQ_ASSERT_OK(fq_keypair_create(&pair));
+    FQ_ASSERT_OK(fq_public_key_check(fq_keypair_public(pair)));
+    fq_keypair_destroy(&pair);
+}
+
+/* Exit code of a process that makes a pair: 0 locked, 1 not. */
+static int make_a_pair(bool may_lock) {
+    pid_t pid = fork();
+    if (pid == 0) {
+        const struct rlimit none = {0, 0};
+        fq_keypair         *pair;
+        if (!may_lock &&
+            (setrlimit(RLIMIT_MEMLOCK, &none) != 0 || (geteuid() == 0 && setuid(65534) != 0)))
+            _exit(3);
+        if (fq_keypair_create(&pair) != FQ_OK)
+            _exit(2);
+        bool locked = fq_keypair_is_locked(pair);
+        fq_keypair_destroy(&pair);
+        _exit(locked ? 0 : 1);
+    }
+    int status = 0;
+    CU_ASSERT_EQUAL(waitpid(pid, &status, 0), pid);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static void test_locked(void) {
+    struct rlimit limit;
+    CU_ASSERT_EQUAL_FATAL(getrlimit(RLIMIT_MEMLOCK, &limit), 0);
+    if (geteuid() == 0 || limit.rlim_cur >= 1 << 16)
+        CU_ASSERT_EQUAL(make_a_pair(true), 0);
+    CU_ASSERT_EQUAL(make_a_pair(false), 1); /* usable all the same, and it is known */
+}
+
 static void test_another_implementation(void) {
     for (int which = 0; which < 2; which++) {
         fq_keypair   *pair = fq_test_keypair(which);
@@ -195,6 +244,8 @@ int main(void) {
         {"a file of another user", test_other_owner},
         {"cut, flipped, swapped", test_damaged_files},
         {"no file, a folder, a pipe", test_no_file},
+        {"points of low order", test_low_order},
+        {"memory that may be locked, and that may not", test_locked},
         {"keys of another implementation", test_another_implementation},
         {NULL, NULL},
     };
