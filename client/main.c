@@ -1,6 +1,10 @@
 /* fedq-client: a device, or a process that stands for many, in a federation. */
 #include "client/commands.h"
 
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
+
 static const fq_option init_options[] = {
     {"server", 's', "tcp://HOST:PORT", false, "The coordinator"},
     {"server-key", 'k', "KEY", false, "Its public key, as `fedq-server init` printed it"},
@@ -34,6 +38,8 @@ static const fq_option run_options[] = {
      "Take part only at these hours, local time; may be given several times"},
     {"keep", 0, NULL, false, "Stay when a run is over, for the next one"},
     {"dry-run", 0, NULL, false, "Say what a turn will need, and end"},
+    {"settings", 0, "FILE", false,
+     "With --dry-run: settings of the run; default: of the one that it last joined"},
     {"quiet", 'q', NULL, false, "No log"},
     {"verbose", 'v', NULL, false, "Log everything"},
     {0},
@@ -109,5 +115,10 @@ static const fq_program program = {.name = "fedq-client",
                                    .see_also = see_also};
 
 int main(int argc, char **argv) {
+#if defined(__GLIBC__)
+    /* Large blocks go back to the system at once, whatever has been freed before: a client that
+     * waits keeps nothing of its turns. */
+    mallopt(M_MMAP_THRESHOLD, 128 * 1024);
+#endif
     return fq_program_main(&program, functions, argc, argv);
 }

@@ -85,16 +85,15 @@ static fq_status take_evaluate(const fq_cli *cli, export_job *job) {
     if (given && evaluate->ranges.n != 1)
         return fq_fail(FQ_EINVAL, "--ranges: %zu rules; expected one for the weights",
                        evaluate->ranges.n);
-    if (evaluate->granularity.n != 1)
-        return fq_fail(FQ_EINVAL, "--granularity: %zu of them; expected tensor or channel",
-                       evaluate->granularity.n);
-    bool                channel = strcmp(evaluate->granularity.v[0], "channel") == 0;
     fq_freeze_settings *settings = &job->settings;
     const char         *rule = given ? evaluate->ranges.v[0] : "mse";
     settings->format = (fq_weight_format){.rule = fq_range_find(rule),
                                           .options = {evaluate->percentile, evaluate->margin},
-                                          .grid = (fq_grid_kind)evaluate->grid,
-                                          .granularity = channel ? FQ_PER_CHANNEL : FQ_PER_TENSOR};
+                                          .grid = (fq_grid_kind)evaluate->grid};
+    if (fq_cli_has(cli, "granularity") && evaluate->granularity.n != 1)
+        return fq_fail(FQ_EINVAL, "--granularity: %zu names; expected one",
+                       evaluate->granularity.n);
+    (void)fq_granularity_find(evaluate->granularity.v[0], &settings->format.granularity);
     if (settings->format.rule == NULL)
         return fq_fail(FQ_EINVAL, "--ranges %s: `fedq-sim list ranges` shows the rules", rule);
     settings->layers = (fq_layer_policy)evaluate->layers;

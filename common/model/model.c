@@ -1,5 +1,6 @@
 #include "model/model.h"
 
+#include "model/layer_impl.h"
 #include "model/model_impl.h"
 
 #include <assert.h>
@@ -131,7 +132,7 @@ static fq_status connect_layer(fq_model *model, size_t i) {
         }
     }
     for (size_t k = 0; k < n_inputs; k++) {
-        model->values[node->input[k]].used = true;
+        model->values[node->input[k]].readers++;
         node->in[k] = model->values[node->input[k]].shape;
     }
     return FQ_OK;
@@ -148,7 +149,7 @@ static void describe_output(fq_model *model, size_t i) {
     const fq_node *node = &model->nodes[i];
     fq_value      *value = &model->values[i + 1];
     value->shape = node->plan.out;
-    value->root = node->layer->forward == NULL ? model->values[node->input[0]].root : i + 1;
+    value->root = i + 1;
     value->needs_gradient = has_trainable(&node->plan);
     value->nonnegative = node->layer->sign != FQ_SIGN_ANY;
     for (size_t k = 0; k < node->layer->n_inputs; k++) {
@@ -184,6 +185,28 @@ static fq_status plan_layer(fq_model *model, size_t i) {
     return FQ_OK;
 }
 
+/* Layers that may, and whose input is the fresh output of a layer that nobody else reads, work in
+ * place. What a layer made stays as it is until the next one has run, and no layer needs its own
+ * output for its gradient. */
+static void settle_in_place(fq_model *model) {
+    for (size_t i = 0; i < model->network.n_layers; i++) {
+        fq_node        *node = &model->nodes[i];
+        const size_t    from = node->input[0];
+        const fq_value *input = &model->values[from];
+        fq_value       *value = &model->values[i + 1];
+        node->in_place =
+            node->layer->in_place && from > 0 && input->root == from && input->readers == 1;
+        if (node->in_place || node->layer->forward == NULL)
+            value->root = input->root;
+        fq_node *before = from > 0 ? &model->nodes[from - 1] : NULL;
+        if (node->in_place && node->layer == &fq_layer_relu && before->layer->applies_relu)
+            node->skipped = before->relu = true;
+        if (before != NULL && before->layer == &fq_layer_relu && before->in_place &&
+            !before->skipped && input->readers == 1 && node->layer->commutes_with_relu)
+            before->skipped = node->relu = true;
+    }
+}
+
 static fq_status plan_layers(fq_model *model) {
     const fq_network *network = &model->network;
     fq_shape          in = network->input;
@@ -202,8 +225,9 @@ static fq_status plan_layers(fq_model *model) {
             return status;
         }
     }
+    settle_in_place(model);
     for (size_t i = 0; i + 1 < network->n_layers; i++)
-        if (!model->values[i + 1].used)
+        if (model->values[i + 1].readers == 0)
             return fq_fail(FQ_EINVAL, "layer %zu (%s): no layer reads its output", i + 1,
                            network->layers[i].name);
     const fq_layer_spec *last = &network->layers[network->n_layers - 1];
