@@ -782,7 +782,8 @@ static void watch_connection(participant *p) {
         p->told_refused = false;
         fq_log_write(p->options->log, FQ_LOG_INFO, "connected", "server=%s", p->options->server);
         p->joined = false;
-        p->hello_ms = p->status_ms = 0; /* both soon */
+        p->hello_ms = 0;
+        p->status_ms = 0; /* what status.json says of it is old */
     }
     if (!p->joined && p->connections > 0 && may_take_part(p) &&
         (p->hello_ms == 0 || now_ms() - p->hello_ms > RETRY_MS))

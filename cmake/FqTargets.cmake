@@ -29,6 +29,19 @@ if(FQ_STATIC)
   target_link_options(fq_options INTERFACE -static)
 endif()
 
+set(FQ_FOR_LIBFEDQ ON)
+if(FQ_SANITIZE OR FQ_COVERAGE OR FQ_FUZZ)
+  set(FQ_FOR_LIBFEDQ OFF)
+endif()
+# fq_for_libfedq(target folder): the folders that libfedq is made of are compiled for a shared library, each
+# function by itself, so that only what is called gets in.
+function(fq_for_libfedq target folder)
+  if(FQ_FOR_LIBFEDQ AND folder MATCHES "^(base|math|model|quant|infer)$")
+    set_target_properties(${target} PROPERTIES POSITION_INDEPENDENT_CODE ON)
+    target_compile_options(${target} PRIVATE -ffunction-sections -fdata-sections)
+  endif()
+endfunction()
+
 # fq_library(folder SOURCES a.c b.c [LINK lower floors and outside libraries])
 # One folder of common/ is one static library fq_<folder>; headers are included from common/.
 function(fq_library folder)
@@ -36,6 +49,7 @@ function(fq_library folder)
   add_library(fq_${folder} STATIC ${A_SOURCES})
   target_include_directories(fq_${folder} PUBLIC ${CMAKE_SOURCE_DIR}/common)
   target_link_libraries(fq_${folder} PUBLIC fq_options ${A_LINK} PRIVATE fq_warnings)
+  fq_for_libfedq(fq_${folder} ${folder})
 endfunction()
 
 # fq_test(name SOURCES test_x.c LINK fq_y [ARGS ...] [LABELS ...]): one CUnit program, one CTest entry.

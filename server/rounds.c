@@ -329,11 +329,11 @@ static void close_done(fq_job *job) {
         service_fail(s, fq_fail(s->closed, "%s", s->closed_text));
         return;
     }
-    resume_run(s);
     s->saving = false;
     s->round = s->round_row.round;
     s->loss = s->round_row.loss;
     s->rounds_done++;
+    resume_run(s);
     s->seconds_sum += (double)(service_now_ms() - s->round_began_ms) / 1000.0;
     fq_log_write(s->options->log, FQ_LOG_INFO, "round_closed",
                  "round=%" PRIu32 " accepted=%zu asked=%zu loss=%.4f bytes_in=%" PRIu64

@@ -105,6 +105,16 @@ fq_status fq_kernels_check(void) {
     return fq_fail(FQ_EINVAL, "FQ_KERNELS: \"%s\" is unknown; expected one of %s", name, known);
 }
 
+/* Few channels do not pay for the transforms; many need too much memory for their kernels. */
+size_t fq_conv_scratch(const fq_conv *c) {
+    enum { FEW = 8, MANY = 256, PLACES = 16 };
+    const size_t in = c->in_c / c->groups, out = c->out_c / c->groups;
+    if (c->kernel_h != 3 || c->kernel_w != 3 || c->stride != 1 || c->pad > 2 || in < FEW ||
+        out < FEW || in > MANY || out > MANY)
+        return 0;
+    return PLACES * (in * out + (in + out) * FQ_WINOGRAD_COLUMNS + 2 * FQ_WINOGRAD_SKEW);
+}
+
 static const fq_kernels *chosen;
 static pthread_once_t    once = PTHREAD_ONCE_INIT;
 

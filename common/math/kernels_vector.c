@@ -7,6 +7,7 @@
 #include "math/kernels_impl.h"
 
 #include <assert.h>
+#include <math.h>
 #include <stdbool.h>
 #include <string.h>
 
@@ -354,6 +355,8 @@ static product_shape product_of(const fq_conv *c) {
                            c->out_h * c->out_w * c->lanes};
 }
 
+#include "math/winograd.h"
+
 static void convolve(const direction *d, const float *source, const float *w, const float *bias,
                      float *target) {
     const size_t wide = d->lanes / WIDEST * WIDEST;
@@ -370,13 +373,17 @@ static void convolve(const direction *d, const float *source, const float *w, co
 }
 
 static void conv_forward(const fq_conv *c, const float *x, const float *w, const float *bias,
-                         float *y) {
+                         float *y, float *scratch) {
     if (is_product(c)) {
         const product_shape p = product_of(c);
         for (size_t g = 0; g < c->groups; g++)
             multiply(false, false, p.outs, p.plane, p.terms, w + g * p.outs * p.terms, p.terms,
                      x + g * p.terms * p.plane, p.plane, false,
                      bias == NULL ? NULL : bias + g * p.outs, y + g * p.outs * p.plane, p.plane);
+        return;
+    }
+    if (suits_winograd(c)) {
+        convolve_tiles(c, false, x, w, bias, y, scratch);
         return;
     }
     const size_t sources = c->in_c / c->groups, area = c->kernel_h * c->kernel_w;
@@ -404,13 +411,18 @@ static void conv_forward(const fq_conv *c, const float *x, const float *w, const
 
 /* dx[i, p] = sum over o and the taps that read p of w[o, i, tap] * dy[o, (p + pad - tap) / stride]
  */
-static void conv_backward_input(const fq_conv *c, const float *dy, const float *w, float *dx) {
+static void conv_backward_input(const fq_conv *c, const float *dy, const float *w, float *dx,
+                                float *scratch) {
     if (is_product(c)) { /* dx = w^T dy */
         const product_shape p = product_of(c);
         for (size_t g = 0; g < c->groups; g++)
             multiply(true, false, p.terms, p.plane, p.outs, w + g * p.outs * p.terms, p.terms,
                      dy + g * p.outs * p.plane, p.plane, false, NULL, dx + g * p.terms * p.plane,
                      p.plane);
+        return;
+    }
+    if (suits_winograd(c)) {
+        convolve_tiles(c, true, dy, w, NULL, dx, scratch);
         return;
     }
     const size_t targets = c->in_c / c->groups, area = c->kernel_h * c->kernel_w;
@@ -529,7 +541,7 @@ static float sum_of(size_t n, const float *x) {
 }
 
 static void conv_backward_weights(const fq_conv *c, const float *x, const float *dy, float *dw,
-                                  float *dbias) {
+                                  float *dbias, float *scratch) {
     const size_t plane = c->out_h * c->out_w * c->lanes;
     for (size_t o = 0; dbias != NULL && o < c->out_c; o++)
         dbias[o] += sum_of(plane, dy + o * plane);
@@ -541,8 +553,12 @@ static void conv_backward_weights(const fq_conv *c, const float *x, const float 
                      p.terms);
         return;
     }
+    if (suits_winograd(c)) {
+        correlate_tiles(c, x, dy, dw, scratch);
+        return;
+    }
     if (c->kernel_h * (c->kernel_w + 1) * WIDEST > PADDED_FLOATS) { /* nobody has such kernels */
-        fq_kernels_plain.conv_backward_weights(c, x, dy, dw, NULL);
+        fq_kernels_plain.conv_backward_weights(c, x, dy, dw, NULL, scratch);
         return;
     }
     const size_t wide = c->lanes / WIDEST * WIDEST;
@@ -552,6 +568,270 @@ static void conv_backward_weights(const fq_conv *c, const float *x, const float 
     if (c->lanes > wide)
         add_weight_gradients(c, correlates_8, 8, wide, c->lanes - wide, x, dy, dw);
 #endif
+}
+
+/* ---- pooling ---- */
+/* A group of lanes. */
+typedef float   eight __attribute__((vector_size(4 * FQ_LANES), aligned(4), may_alias));
+typedef int32_t eight_bits __attribute__((vector_size(4 * FQ_LANES), aligned(4), may_alias));
+
+#define LANES_AT(x, v) (*(eight *)((x) + (v)*FQ_LANES))
+#define LANES_OF(x, v) (*(const eight *)((x) + (v)*FQ_LANES))
+
+/* yes where the mask is set, else no. A macro: a function could not take vectors wider than the
+ * registers of the baseline. */
+#define PICK(where, yes, no)                                                                       \
+    ((eight)(((where) & (eight_bits)(yes)) | (~(where) & (eight_bits)(no))))
+
+/* One window of rows x columns pixels, whose first one is number `first` of the window, on all
+ * lanes.
+ */
+ALWAYS_INLINE void pool_window(const fq_pool_window *p, size_t rows, size_t columns, size_t first,
+                               const float *x, float *y, float *winner) {
+    const eight zero = {0};
+    for (size_t l = 0; l < p->lanes; l += FQ_LANES) {
+        eight best = LANES_OF(x + l, 0), place = zero + (float)first;
+        for (size_t i = 0; i < rows; i++)
+            for (size_t j = 0; j < columns; j++) {
+                const eight      value = LANES_OF(x + (i * p->in_w + j) * p->lanes + l, 0);
+                const eight      here = zero + (float)(first + i * p->kernel + j);
+                const eight_bits wins = (value > best) | (value != value);
+                best = PICK(wins, value, best);
+                place = PICK(wins, here, place);
+            }
+        if (p->relu) {
+            place = PICK(best > zero, place, zero - 1.0f);
+            best = PICK(best < zero, zero, best);
+        }
+        LANES_AT(y + l, 0) = best;
+        if (winner != NULL)
+            LANES_AT(winner + l, 0) = place;
+    }
+}
+
+static void max_pool(const fq_pool_window *p, const float *x, float *y, float *winner) {
+    for (size_t c = 0; c < p->channels; c++)
+        for (size_t oy = 0; oy < p->out_h; oy++) {
+            const fq_taps rows = fq_taps_inside(p, oy, p->in_h);
+            for (size_t ox = 0; ox < p->out_w; ox++) {
+                const fq_taps columns = fq_taps_inside(p, ox, p->in_w);
+                const float  *from = x + fq_tap_pixel(p, c, oy, ox, rows.first, columns.first);
+                const size_t  height = rows.end - rows.first, width = columns.end - columns.first;
+                if (height == 2 && width == 2) /* the usual one, unrolled */
+                    pool_window(p, 2, 2, rows.first * p->kernel + columns.first, from, y, winner);
+                else
+                    pool_window(p, height, width, rows.first * p->kernel + columns.first, from, y,
+                                winner);
+                y += p->lanes;
+                if (winner != NULL)
+                    winner += p->lanes;
+            }
+        }
+}
+
+ALWAYS_INLINE void pool_window_backward(const fq_pool_window *p, bool once, size_t rows,
+                                        size_t columns, size_t first, const float *winner,
+                                        const float *dy, float *dx) {
+    const eight zero = {0};
+    for (size_t l = 0; l < p->lanes; l += FQ_LANES) {
+        const eight place = LANES_OF(winner + l, 0), g = LANES_OF(dy + l, 0);
+        for (size_t i = 0; i < rows; i++)
+            for (size_t j = 0; j < columns; j++) {
+                const eight here = zero + (float)(first + i * p->kernel + j);
+                const eight part = PICK(place == here, g, zero);
+                float      *pixel = dx + (i * p->in_w + j) * p->lanes + l;
+                if (once)
+                    LANES_AT(pixel, 0) = part;
+                else
+                    LANES_AT(pixel, 0) += part;
+            }
+    }
+}
+
+static void max_pool_backward(const fq_pool_window *p, const float *winner, const float *dy,
+                              float *dx) {
+    const bool once = fq_windows_tile(p); /* each pixel is set once */
+    if (!once)
+        memset(dx, 0, p->channels * p->in_h * p->in_w * p->lanes * sizeof *dx);
+    for (size_t c = 0; c < p->channels; c++)
+        for (size_t oy = 0; oy < p->out_h; oy++) {
+            const fq_taps rows = fq_taps_inside(p, oy, p->in_h);
+            for (size_t ox = 0; ox < p->out_w; ox++) {
+                const fq_taps columns = fq_taps_inside(p, ox, p->in_w);
+                float        *to = dx + fq_tap_pixel(p, c, oy, ox, rows.first, columns.first);
+                const size_t  first = rows.first * p->kernel + columns.first;
+                if (once && p->kernel == 2)
+                    pool_window_backward(p, true, 2, 2, first, winner, dy, to);
+                else
+                    pool_window_backward(p, once, rows.end - rows.first,
+                                         columns.end - columns.first, first, winner, dy, to);
+                winner += p->lanes;
+                dy += p->lanes;
+            }
+        }
+}
+
+/* ---- group normalization ---- */
+/* Up to four groups of lanes at a time, whose sums stay in registers. */
+enum { NORM_VECS = 4 };
+#define LANES_AT(x, v) (*(eight *)((x) + (v)*FQ_LANES))
+#define LANES_OF(x, v) (*(const eight *)((x) + (v)*FQ_LANES))
+
+ALWAYS_INLINE void norm_lanes(const int vecs, const fq_norm *n, const float *x, const float *scale,
+                              const float *shift, float *mean, float *r, float *y) {
+    const size_t lanes = n->lanes, rows = n->depth * n->pixels;
+    const float  share = 1.0f / (float)rows;
+    eight        sum[NORM_VECS][2], centre[NORM_VECS], factor[NORM_VECS];
+    UNROLL for (int v = 0; v < vecs; v++) {
+        sum[v][0] = sum[v][1] = (eight){0};
+    }
+    size_t i = 0;
+    for (; i + 4 <= rows; i += 4) {
+        const float *from = x + i * lanes;
+        UNROLL for (int v = 0; v < vecs; v++) {
+            sum[v][0] += LANES_OF(from, v) + LANES_OF(from + lanes, v);
+            sum[v][1] += LANES_OF(from + 2 * lanes, v) + LANES_OF(from + 3 * lanes, v);
+        }
+    }
+    for (; i < rows; i++)
+        UNROLL for (int v = 0; v < vecs; v++) {
+            sum[v][0] += LANES_OF(x + i * lanes, v);
+        }
+    UNROLL for (int v = 0; v < vecs; v++) {
+        centre[v] = (sum[v][0] + sum[v][1]) * share;
+        sum[v][0] = sum[v][1] = (eight){0};
+        LANES_AT(mean, v) = centre[v];
+    }
+    for (i = 0; i + 2 <= rows; i += 2) {
+        const float *from = x + i * lanes;
+        UNROLL for (int v = 0; v < vecs; v++) {
+            const eight a = LANES_OF(from, v) - centre[v];
+            const eight b = LANES_OF(from + lanes, v) - centre[v];
+            sum[v][0] += a * a;
+            sum[v][1] += b * b;
+        }
+    }
+    for (; i < rows; i++)
+        UNROLL for (int v = 0; v < vecs; v++) {
+            const eight a = LANES_OF(x + i * lanes, v) - centre[v];
+            sum[v][0] += a * a;
+        }
+    UNROLL for (int v = 0; v < vecs; v++) {
+        const eight variance = (sum[v][0] + sum[v][1]) * share + n->epsilon;
+        for (int l = 0; l < FQ_LANES; l++)
+            r[v * FQ_LANES + l] = 1.0f / sqrtf(variance[l]);
+    }
+    for (size_t c = 0; c < n->depth; c++) {
+        const eight added = (eight){0} + shift[c];
+        UNROLL for (int v = 0; v < vecs; v++) {
+            factor[v] = scale[c] * LANES_OF(r, v);
+        }
+        for (size_t end = (c + 1) * n->pixels, p = c * n->pixels; p < end; p++)
+            UNROLL for (int v = 0; v < vecs; v++) {
+                const eight value = (LANES_OF(x + p * lanes, v) - centre[v]) * factor[v] + added;
+                const eight_bits negative = (value < (eight){0}) & -(int32_t)n->relu;
+                LANES_AT(y + p * lanes, v) = PICK(negative, (eight){0}, value);
+            }
+    }
+}
+
+static void group_norm(const fq_norm *n, const float *x, const float *scale, const float *shift,
+                       float *mean, float *r, float *y) {
+    for (size_t l = 0, vecs; l < n->lanes; l += vecs * FQ_LANES) {
+        vecs = minimum((n->lanes - l) / FQ_LANES, NORM_VECS);
+        switch (vecs) {
+        case 4: norm_lanes(4, n, x + l, scale, shift, mean + l, r + l, y + l); break;
+        case 3: norm_lanes(3, n, x + l, scale, shift, mean + l, r + l, y + l); break;
+        case 2: norm_lanes(2, n, x + l, scale, shift, mean + l, r + l, y + l); break;
+        default: norm_lanes(1, n, x + l, scale, shift, mean + l, r + l, y + l); break;
+        }
+    }
+}
+
+static inline float sum_of_lanes(const float *x) {
+    return ((x[0] + x[4]) + (x[2] + x[6])) + ((x[1] + x[5]) + (x[3] + x[7]));
+}
+
+/* With d = x - mean:  dx = scale r dy + a d + b,
+ *     a = -r^2 sum(scale dy d r) / n,   b = -r sum(scale dy) / n */
+ALWAYS_INLINE void norm_lanes_backward(const int vecs, const fq_norm *n, const float *x,
+                                       const float *scale, const float *shift, const float *mean,
+                                       const float *r, const float *dy, float *dscale,
+                                       float *dshift, float *dx) {
+    const size_t     lanes = n->lanes;
+    const float      share = 1.0f / (float)(n->depth * n->pixels);
+    const eight_bits always = (eight_bits){0} + (n->relu ? 0 : -1);
+    eight            centre[NORM_VECS], sum_e[NORM_VECS], sum_ez[NORM_VECS], factor[NORM_VECS];
+    UNROLL for (int v = 0; v < vecs; v++) {
+        centre[v] = LANES_OF(mean, v);
+        sum_e[v] = sum_ez[v] = (eight){0};
+    }
+    for (size_t c = 0; c < n->depth; c++) {
+        eight       sum_g[NORM_VECS], sum_gd[NORM_VECS];
+        const eight added = (eight){0} + shift[c];
+        UNROLL for (int v = 0; v < vecs; v++) {
+            factor[v] = scale[c] * LANES_OF(r, v);
+            sum_g[v] = sum_gd[v] = (eight){0};
+        }
+        for (size_t end = (c + 1) * n->pixels, p = c * n->pixels; p < end; p++)
+            UNROLL for (int v = 0; v < vecs; v++) {
+                const eight      d = LANES_OF(x + p * lanes, v) - centre[v];
+                const eight_bits alive = (d * factor[v] + added > (eight){0}) | always;
+                const eight      g = (eight)(alive & (eight_bits)LANES_OF(dy + p * lanes, v));
+                sum_g[v] += g;
+                sum_gd[v] += g * d;
+            }
+        UNROLL for (int v = 0; v < vecs; v++) {
+            float       total[2][FQ_LANES];
+            const eight sum_gz = sum_gd[v] * LANES_OF(r, v);
+            sum_e[v] += scale[c] * sum_g[v];
+            sum_ez[v] += scale[c] * sum_gz;
+            LANES_AT(total[0], 0) = sum_gz;
+            LANES_AT(total[1], 0) = sum_g[v];
+            dscale[c] += sum_of_lanes(total[0]);
+            dshift[c] += sum_of_lanes(total[1]);
+        }
+    }
+    if (dx == NULL)
+        return;
+    UNROLL for (int v = 0; v < vecs; v++) { /* a and b in place of the sums */
+        const eight by = LANES_OF(r, v);
+        sum_ez[v] = -by * by * sum_ez[v] * share;
+        sum_e[v] = -by * sum_e[v] * share;
+    }
+    for (size_t c = 0; c < n->depth; c++) {
+        const eight added = (eight){0} + shift[c];
+        UNROLL for (int v = 0; v < vecs; v++) {
+            factor[v] = scale[c] * LANES_OF(r, v);
+        }
+        for (size_t end = (c + 1) * n->pixels, p = c * n->pixels; p < end; p++)
+            UNROLL for (int v = 0; v < vecs; v++) {
+                const eight      d = LANES_OF(x + p * lanes, v) - centre[v];
+                const eight_bits alive = (d * factor[v] + added > (eight){0}) | always;
+                const eight      g = (eight)(alive & (eight_bits)LANES_OF(dy + p * lanes, v));
+                LANES_AT(dx + p * lanes, v) = factor[v] * g + (sum_ez[v] * d + sum_e[v]);
+            }
+    }
+}
+
+static void group_norm_backward(const fq_norm *n, const float *x, const float *scale,
+                                const float *shift, const float *mean, const float *r,
+                                const float *dy, float *dscale, float *dshift, float *dx) {
+    for (size_t l = 0, vecs; l < n->lanes; l += vecs * FQ_LANES) {
+        vecs = minimum((n->lanes - l) / FQ_LANES, NORM_VECS);
+        float *to = dx == NULL ? NULL : dx + l;
+        switch (vecs) {
+#define CASE(vecs)                                                                                 \
+    norm_lanes_backward(vecs, n, x + l, scale, shift, mean + l, r + l, dy + l, dscale, dshift,     \
+                        to);                                                                       \
+    break
+        case 4: CASE(4);
+        case 3: CASE(3);
+        case 2: CASE(2);
+        default: CASE(1);
+#undef CASE
+        }
+    }
 }
 
 /* ---- one pass over a vector ---- */
@@ -587,6 +867,39 @@ static void axpy(size_t n, float a, const float *x, float *y) {
         NAME(store)(y + i, NAME(load)(y + i) + a * NAME(load)(x + i));
     for (; i < n; i++)
         y[i] += a * x[i];
+}
+
+static void relu(size_t n, const float *x, float *y) {
+    const VEC zero = {0};
+    size_t    i = 0;
+    for (; i + WIDEST <= n; i += WIDEST) {
+        const VEC v = NAME(load)(x + i);
+        NAME(store)(y + i, choose(v < zero, zero, v));
+    }
+    for (; i < n; i++)
+        y[i] = x[i] < 0.0f ? 0.0f : x[i];
+}
+
+static void add(size_t n, const float *a, const float *b, bool with_relu, float *y) {
+    const VEC zero = {0};
+    size_t    i = 0;
+    for (; i + WIDEST <= n; i += WIDEST) {
+        const VEC v = NAME(load)(a + i) + NAME(load)(b + i);
+        NAME(store)(y + i, with_relu ? choose(v < zero, zero, v) : v);
+    }
+    for (; i < n; i++) {
+        y[i] = a[i] + b[i];
+        y[i] = with_relu && y[i] < 0.0f ? 0.0f : y[i];
+    }
+}
+
+static void relu_backward(size_t n, const float *x, const float *dy, float *dx) {
+    const VEC zero = {0};
+    size_t    i = 0;
+    for (; i + WIDEST <= n; i += WIDEST)
+        NAME(store)(dx + i, choose(NAME(load)(x + i) > zero, NAME(load)(dy + i), zero));
+    for (; i < n; i++)
+        dx[i] = x[i] > 0.0f ? dy[i] : 0.0f;
 }
 
 static void min_max(size_t n, const float *x, float *low, float *high) {
@@ -744,6 +1057,13 @@ const fq_kernels PASTE(fq_kernels_, FQ_ROW) = {
     .conv_forward = conv_forward,
     .conv_backward_input = conv_backward_input,
     .conv_backward_weights = conv_backward_weights,
+    .max_pool = max_pool,
+    .max_pool_backward = max_pool_backward,
+    .relu = relu,
+    .relu_backward = relu_backward,
+    .add = add,
+    .group_norm = group_norm,
+    .group_norm_backward = group_norm_backward,
     .gemm = gemm,
     .axpy = axpy,
     .min_max = min_max,

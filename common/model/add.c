@@ -15,18 +15,16 @@ static fq_status plan(const fq_layer_spec *spec, const fq_shape *in, fq_layer_pl
 }
 
 static void forward(fq_layer_pass *p) {
-    const float *restrict a = p->x[0];
-    const float *restrict b = p->x[1];
-    float *restrict y = p->y;
-    size_t n = fq_shape_count(p->out) * p->lanes;
-    for (size_t i = 0; i < n; i++)
-        y[i] = a[i] + b[i];
+    fq_kernels_get()->add(fq_shape_count(p->out) * p->lanes, p->x[0], p->x[1], p->relu, p->y);
 }
 
 static void backward(fq_layer_pass *p) {
+    size_t n = fq_shape_count(p->out) * p->lanes;
     for (size_t k = 0; k < 2; k++)
-        if (p->dx[k] != NULL)
-            memcpy(p->dx[k], p->dy, fq_shape_count(p->out) * p->lanes * sizeof(float));
+        if (p->dx[k] != NULL && p->relu)
+            fq_kernels_get()->relu_backward(n, p->y, p->dy, p->dx[k]);
+        else if (p->dx[k] != NULL)
+            memcpy(p->dx[k], p->dy, n * sizeof(float));
 }
 
 const fq_layer fq_layer_add = {
@@ -35,6 +33,7 @@ const fq_layer fq_layer_add = {
     .n_inputs = 2,
     .keys = "",
     .sign = FQ_SIGN_KEPT,
+    .applies_relu = true,
     .plan = plan,
     .forward = forward,
     .backward = backward,

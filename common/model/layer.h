@@ -36,6 +36,7 @@ typedef struct fq_layer_plan {
     fq_tensor_plan tensors[FQ_MAX_LAYER_TENSORS];
     size_t         cache_per_lane;   /* floats kept from forward to backward, times lanes */
     size_t         scratch_per_lane; /* floats free for use within one call, times lanes */
+    size_t scratch_fixed;    /* the same, whatever the batch; not together with scratch_per_lane */
     size_t n_channel_groups; /* runs of channels that the layer keeps apart (its weights, or its
                                 moments); 0: none */
     size_t cache_fixed;      /* floats kept, whatever the batch; not together with cache_per_lane */
@@ -48,6 +49,7 @@ typedef struct fq_layer_pass {
     fq_shape             in[FQ_MAX_FROM], out;
     size_t               batch, lanes;
     bool                 train;
+    bool                 relu; /* give max(output, 0); dy is the gradient by that, y the result */
     const float         *x[FQ_MAX_FROM]; /* [in, lanes] */
     float               *y;              /* [out, lanes]  * forward */
     const float         *w[FQ_MAX_LAYER_TENSORS];
@@ -71,6 +73,12 @@ typedef struct fq_layer {
     const char
         *keys; /* the keys of fq_layer_spec it reads, "out kernel stride"; others must be default */
     fq_sign sign; /* KEPT: no output is negative if no input is */
+    /* y may be x[0], and dx[0] may be dy: backward then finds the output in x[0]. The model makes
+     * use of it where no other layer reads the input. */
+    bool in_place;
+    /* Heeds pass->relu; the model makes use of it for a relu that works in place behind the layer,
+     * or before it if the order does not matter. */
+    bool applies_relu, commutes_with_relu;
     /* Shapes, tensors and memory for these inputs, or FQ_EINVAL saying what does not fit. */
     fq_status (*plan)(const fq_layer_spec *spec, const fq_shape *in, fq_layer_plan *out);
     /* Both NULL: the output is the input under another shape, and nothing is copied. */

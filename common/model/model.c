@@ -1,5 +1,6 @@
 #include "model/model.h"
 
+#include "model/layer_impl.h"
 #include "model/model_impl.h"
 
 #include <assert.h>
@@ -131,7 +132,7 @@ static fq_status connect_layer(fq_model *model, size_t i) {
         }
     }
     for (size_t k = 0; k < n_inputs; k++) {
-        model->values[node->input[k]].used = true;
+        model->values[node->input[k]].readers++;
         node->in[k] = model->values[node->input[k]].shape;
     }
     return FQ_OK;
@@ -148,7 +149,7 @@ static void describe_output(fq_model *model, size_t i) {
     const fq_node *node = &model->nodes[i];
     fq_value      *value = &model->values[i + 1];
     value->shape = node->plan.out;
-    value->root = node->layer->forward == NULL ? model->values[node->input[0]].root : i + 1;
+    value->root = i + 1;
     value->needs_gradient = has_trainable(&node->plan);
     value->nonnegative = node->layer->sign != FQ_SIGN_ANY;
     for (size_t k = 0; k < node->layer->n_inputs; k++) {
@@ -184,6 +185,28 @@ static fq_status plan_layer(fq_model *model, size_t i) {
     return FQ_OK;
 }
 
+/* Layers that may, and whose input is the fresh output of a layer that nobody else reads, work in
+ * place. What a layer made stays as it is until the next one has run, and no layer needs its own
+ * output for its gradient. */
+static void settle_in_place(fq_model *model) {
+    for (size_t i = 0; i < model->network.n_layers; i++) {
+        fq_node        *node = &model->nodes[i];
+        const size_t    from = node->input[0];
+        const fq_value *input = &model->values[from];
+        fq_value       *value = &model->values[i + 1];
+        node->in_place =
+            node->layer->in_place && from > 0 && input->root == from && input->readers == 1;
+        if (node->in_place || node->layer->forward == NULL)
+            value->root = input->root;
+        fq_node *before = from > 0 ? &model->nodes[from - 1] : NULL;
+        if (node->in_place && node->layer == &fq_layer_relu && before->layer->applies_relu)
+            node->skipped = before->relu = true;
+        if (before != NULL && before->layer == &fq_layer_relu && before->in_place &&
+            !before->skipped && input->readers == 1 && node->layer->commutes_with_relu)
+            before->skipped = node->relu = true;
+    }
+}
+
 static fq_status plan_layers(fq_model *model) {
     const fq_network *network = &model->network;
     fq_shape          in = network->input;
@@ -202,8 +225,9 @@ static fq_status plan_layers(fq_model *model) {
             return status;
         }
     }
+    settle_in_place(model);
     for (size_t i = 0; i + 1 < network->n_layers; i++)
-        if (!model->values[i + 1].used)
+        if (model->values[i + 1].readers == 0)
             return fq_fail(FQ_EINVAL, "layer %zu (%s): no layer reads its output", i + 1,
                            network->layers[i].name);
     const fq_layer_spec *last = &network->layers[network->n_layers - 1];
@@ -387,6 +411,37 @@ static const fq_value *site_value(const fq_model *model, size_t site) {
 
 bool fq_model_site_nonnegative(const fq_model *model, size_t site) {
     return site_value(model, site)->nonnegative;
+}
+
+size_t fq_model_site_layer(const fq_model *model, size_t site) {
+    assert(site < model->n_sites);
+    return model->site_layer[site];
+}
+
+size_t fq_model_layer_inputs(const fq_model *model, size_t layer) {
+    return model->nodes[layer].layer->n_inputs;
+}
+
+size_t fq_model_layer_input(const fq_model *model, size_t layer, size_t k) {
+    assert(layer < model->network.n_layers && k < model->nodes[layer].layer->n_inputs);
+    return model->nodes[layer].input[k];
+}
+
+fq_shape fq_model_value_shape(const fq_model *model, size_t value) {
+    assert(value <= model->network.n_layers);
+    return model->values[value].shape;
+}
+
+const fq_tensor *fq_model_layer_tensor(const fq_model *model, size_t layer, fq_tensor_kind kind) {
+    const fq_node *node = &model->nodes[layer];
+    for (size_t t = 0; t < node->plan.n_tensors; t++)
+        if (node->plan.tensors[t].kind == kind)
+            return &model->tensors[node->tensor[t]];
+    return NULL;
+}
+
+size_t fq_model_layer_groups(const fq_model *model, size_t layer) {
+    return model->nodes[layer].plan.n_channel_groups;
 }
 
 double fq_model_macs(const fq_model *model) {

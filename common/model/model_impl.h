@@ -15,14 +15,18 @@ typedef struct fq_node {
     fq_shape        in[FQ_MAX_FROM];
     size_t          tensor[FQ_MAX_LAYER_TENSORS]; /* indices into the model's tensors */
     size_t          site;                         /* FQ_NONE: not a site */
+    bool            in_place;                     /* the output lies where the input was */
+    bool            relu;                         /* the layer applies a relu next to it */
+    bool            skipped;                      /* a relu that a layer next to it applies */
 } fq_node;
 
 typedef struct fq_value {
     fq_shape shape;
-    size_t   root; /* the value whose memory this one shares: itself, unless it is a view */
-    bool     used; /* some layer reads it */
-    bool     nonnegative;
-    bool     needs_gradient; /* something trainable stands before it */
+    size_t   root; /* the value whose memory this one shares: itself, unless it is a view or made in
+                      place */
+    size_t readers; /* layers that read it; one that reads it twice counts twice */
+    bool   nonnegative;
+    bool   needs_gradient; /* something trainable stands before it */
 } fq_value;
 
 /* Places in a workspace's slab, in floats for one lane: buffer b begins at b * lanes. */
@@ -34,7 +38,8 @@ typedef struct fq_layout {
     size_t spare[FQ_MAX_LAYERS]
                 [FQ_MAX_FROM]; /* a gradient that is not the first for its value, or that only
                                   a hook wants; FQ_NONE: written in its place */
-    size_t cache_fixed[FQ_MAX_LAYERS]; /* in floats, in the block of fixed size */
+    size_t cache_fixed[FQ_MAX_LAYERS]; /* in floats, in the block of fixed size, which begins with
+                                          the scratch of fixed size */
     size_t scratch;
     size_t per_lane, fixed; /* floats in all */
 } fq_layout;

@@ -8,24 +8,13 @@ static fq_status plan(const fq_layer_spec *spec, const fq_shape *in, fq_layer_pl
 }
 
 static void forward(fq_layer_pass *p) {
-    const float *restrict x = p->x[0];
-    float *restrict y = p->y;
-    size_t n = fq_shape_count(p->out) * p->lanes;
-    for (size_t i = 0; i < n; i++)
-        y[i] = x[i] < 0.0f ? 0.0f : x[i];
+    fq_kernels_get()->relu(fq_shape_count(p->out) * p->lanes, p->x[0], p->y);
 }
 
 static void backward(fq_layer_pass *p) {
-    if (p->dx[0] == NULL)
-        return;
-    const float *restrict x = p->x[0];
-    const float *restrict dy = p->dy;
-    float *restrict dx = p->dx[0];
-    size_t n = fq_shape_count(p->out) * p->lanes;
-    for (size_t i = 0; i < n; i++) {
-        float g = dy[i]; /* read in any case: a conditional read keeps the loop from vector form */
-        dx[i] = x[i] > 0.0f ? g : 0.0f;
-    }
+    if (p->dx[0] != NULL)
+        fq_kernels_get()->relu_backward(fq_shape_count(p->out) * p->lanes, p->x[0], p->dy,
+                                        p->dx[0]);
 }
 
 const fq_layer fq_layer_relu = {
@@ -34,6 +23,7 @@ const fq_layer fq_layer_relu = {
     .n_inputs = 1,
     .keys = "",
     .sign = FQ_SIGN_NONNEGATIVE,
+    .in_place = true,
     .plan = plan,
     .forward = forward,
     .backward = backward,

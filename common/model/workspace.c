@@ -74,9 +74,12 @@ static size_t last_reader(const fq_model *model, size_t root) {
 static void lay_out_forward(const fq_model *model, bool train, bool sites, board *b,
                             fq_layout *layout) {
     size_t n = model->network.n_layers, end = 2 * n + 1, scratch = 0;
-    for (size_t i = 0; i < n; i++)
-        if (model->nodes[i].plan.scratch_per_lane > scratch)
-            scratch = model->nodes[i].plan.scratch_per_lane;
+    for (size_t i = 0; i < n; i++) {
+        const fq_layer_plan *plan = &model->nodes[i].plan;
+        scratch = plan->scratch_per_lane > scratch ? plan->scratch_per_lane : scratch;
+        if (plan->scratch_fixed > layout->fixed)
+            layout->fixed = plan->scratch_fixed; /* at the beginning of what is fixed */
+    }
     /* The input stays until the end, so that one batch may be run with several weights. */
     layout->value[0] = place(b, 0, end, fq_shape_count(model->values[0].shape));
     layout->scratch = place(b, 0, end, scratch);
@@ -113,6 +116,8 @@ static void lay_out_backward(const fq_model *model, bool sites, board *b, fq_lay
             const fq_value *value = &model->values[node->input[k]];
             bool            hooked = sites && node->site != FQ_NONE && !value->needs_gradient;
             layout->spare[i][k] = FQ_NONE;
+            if (node->in_place)
+                continue;
             if ((value->needs_gradient && written[value->root]) || hooked)
                 layout->spare[i][k] = place(b, 2 * n - i, 2 * n - i, fq_shape_count(value->shape));
             written[value->root] = true;
@@ -206,8 +211,10 @@ static fq_layer_pass begin_layer(const fq_model *model, const fq_workspace *ws, 
          .batch = pass->batch,
          .lanes = lanes,
          .train = pass->train,
+         .relu = node->relu,
          .y = value_at(model, ws, i + 1, lanes),
-         .scratch = ws->slab + ws->layout->scratch * lanes,
+         .scratch =
+            node->plan.scratch_fixed > 0 ? ws->fixed : ws->slab + ws->layout->scratch * lanes,
     };
     for (size_t k = 0; k < node->layer->n_inputs; k++) {
         p.in[k] = node->in[k];
@@ -240,14 +247,23 @@ static const float *enter_site(const fq_model *model, fq_workspace *ws, const fq
     return ws->quantized[site] ? y : x;
 }
 
+/* Let the watcher see a value. */
+static void show(const fq_model *model, const fq_workspace *ws, const fq_pass *pass, size_t value) {
+    size_t lanes = fq_lanes(pass->batch);
+    if (pass->watch != NULL)
+        pass->watch->see(pass->watch->context, value, fq_shape_count(model->values[value].shape),
+                         pass->batch, lanes, value_at(model, ws, value, lanes));
+}
+
 const float *fq_model_forward(const fq_model *model, fq_workspace *ws, const float *w,
                               const fq_pass *pass) {
     assert(pass->batch > 0 && pass->batch <= ws->max_batch);
     assert(ws->layout == &model->layouts[ws->train][ws->sites]);
     assert(ws->train || !pass->train);
+    show(model, ws, pass, 0);
     for (size_t i = 0; i < model->network.n_layers; i++) {
         const fq_node *node = &model->nodes[i];
-        if (node->layer->forward == NULL)
+        if (node->layer->forward == NULL || node->skipped)
             continue;
         fq_layer_pass p = begin_layer(model, ws, w, pass, i);
         for (size_t t = 0; t < node->plan.n_tensors && pass->train && pass->statistics != NULL; t++)
@@ -256,6 +272,7 @@ const float *fq_model_forward(const fq_model *model, fq_workspace *ws, const flo
         if (node->site != FQ_NONE)
             p.x[0] = enter_site(model, ws, pass, i, p.x[0]);
         node->layer->forward(&p);
+        show(model, ws, pass, i + 1);
     }
     return value_at(model, ws, model->network.n_layers, fq_lanes(pass->batch));
 }
@@ -311,6 +328,7 @@ void fq_model_backward(const fq_model *model, fq_workspace *ws, const float *w, 
     memcpy(ws->slab + ws->layout->gradient[logits->root] * fq_lanes(pass->batch), dlogits,
            fq_shape_count(logits->shape) * fq_lanes(pass->batch) * sizeof *dlogits);
     for (size_t i = n; i-- > 0;)
-        if (model->nodes[i].layer->backward != NULL && model->values[i + 1].needs_gradient)
+        if (model->nodes[i].layer->backward != NULL && !model->nodes[i].skipped &&
+            model->values[i + 1].needs_gradient)
             backward_layer(model, ws, w, pass, i, grad);
 }

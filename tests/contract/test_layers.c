@@ -122,7 +122,7 @@ static void rig_init(rig *r, const layer_case *c) {
         r->dw[t] = floats(r->count[t], 1.0f); /* gradients are added to what is there */
     }
     r->cache = floats(r->plan.cache_per_lane * r->lanes + r->plan.cache_fixed, NAN);
-    r->scratch = floats(r->plan.scratch_per_lane * r->lanes, NAN);
+    r->scratch = floats(r->plan.scratch_per_lane * r->lanes + r->plan.scratch_fixed, NAN);
 }
 
 static void rig_fini(rig *r) {
@@ -293,6 +293,77 @@ static void test_rows_are_complete(void) {
     CU_ASSERT_PTR_NULL(fq_layer_find("no_such_layer"));
 }
 
+/* A layer that applies a relu does what a relu behind it does, to the bit. Returns how many outputs
+ * the relu changes. */
+static size_t check_applied_relu(const layer_case *c) {
+    rig plain, fused;
+    rig_init(&plain, c);
+    rig_init(&fused, c);
+    const size_t n = fq_shape_count(plain.plan.out) * plain.lanes;
+    run_forward(&plain, true);
+    fq_layer_pass p = pass_of(&fused, true);
+    p.relu = true;
+    fused.layer->forward(&p);
+    size_t wrong = 0, dead = 0;
+    for (size_t i = 0; i < n; i++) {
+        const bool passes = plain.y[i] > 0.0f;
+        wrong += fused.y[i] != (passes ? plain.y[i] : 0.0f);
+        plain.dy[i] = passes ? plain.dy[i] : 0.0f;
+        dead += !passes && i % plain.lanes < plain.batch;
+    }
+    CU_ASSERT_EQUAL(wrong, 0);
+    run_backward(&plain, true);
+    p.dy = fused.dy;
+    for (size_t k = 0; k < fused.layer->n_inputs; k++)
+        p.dx[k] = fused.dx[k];
+    for (size_t t = 0; t < fused.plan.n_tensors; t++)
+        p.dw[t] = fused.dw[t];
+    fused.layer->backward(&p);
+    for (size_t k = 0; k < fused.layer->n_inputs; k++)
+        for (size_t i = 0; i < fq_shape_count(c->in) * fused.lanes; i++)
+            wrong += fused.dx[k][i] != plain.dx[k][i];
+    for (size_t t = 0; t < fused.plan.n_tensors; t++)
+        wrong += memcmp(fused.dw[t], plain.dw[t], fused.count[t] * sizeof(float)) != 0;
+    CU_ASSERT_EQUAL(wrong, 0);
+    rig_fini(&plain);
+    rig_fini(&fused);
+    return dead;
+}
+
+static void test_applied_relu(void) {
+    size_t checked = 0, changed = 0;
+    for (size_t i = 0; i < N_CASES; i++)
+        if (fq_layer_find(CASES[i].layer)->applies_relu) {
+            changed += check_applied_relu(&CASES[i]);
+            checked++;
+        }
+    CU_ASSERT(checked >= 7 && changed > 10);
+}
+
+/* What a layer may do in place is the same as with memory of its own. */
+static void test_in_place(void) {
+    for (size_t i = 0; i < N_CASES; i++) {
+        if (!fq_layer_find(CASES[i].layer)->in_place)
+            continue;
+        rig apart, same;
+        rig_init(&apart, &CASES[i]);
+        rig_init(&same, &CASES[i]);
+        const size_t n = fq_shape_count(apart.plan.out) * apart.lanes;
+        run_forward(&apart, true);
+        run_backward(&apart, true);
+        fq_layer_pass p = pass_of(&same, true);
+        p.y = same.x[0];
+        same.layer->forward(&p);
+        CU_ASSERT_EQUAL(memcmp(same.x[0], apart.y, n * sizeof(float)), 0);
+        p.dy = same.dy;
+        p.dx[0] = same.dy;
+        same.layer->backward(&p);
+        CU_ASSERT_EQUAL(memcmp(same.dy, apart.dx[0], n * sizeof(float)), 0);
+        rig_fini(&apart);
+        rig_fini(&same);
+    }
+}
+
 /* Outputs are finite in all lanes, and outside of training only dropout and batch_norm differ. */
 static void test_evaluation(void) {
     for (size_t i = 0; i < N_CASES; i++) {
@@ -369,6 +440,8 @@ static void test_nan_is_kept(void) {
 
 int main(void) {
     static const fq_case cases[] = {
+        {"a relu applied by a layer", test_applied_relu},
+        {"layers in place", test_in_place},
         {"rows are complete", test_rows_are_complete},
         {"every layer has a case", test_every_layer_has_a_case},
         {"gradients agree with differences", test_gradients},

@@ -118,8 +118,8 @@ a=$pid
 check "out of its hours it is connected" wait_for 10 grep -q event=connected asleep.err
 sleep 1
 check "and does not join" bash -c "! grep -q event=joined asleep.err"
-client status phone
-says "status while it runs" stdout "state        connected"
+# status.json follows within a second.
+check "status while it runs" wait_for 10 bash -c "'$FEDQ_CLIENT' status phone | grep 'state        connected'"
 client run phone --data npy --data-path mine
 code_is "a second process in the same folder" 1
 says "a second process in the same folder" stderr "in use"

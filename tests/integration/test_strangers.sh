@@ -29,7 +29,10 @@ make_client rogue door
 start_server door
 server=$pid
 check "the coordinator listens" wait_for 10 grep -q event=listening door.err
-check "its key is in locked memory" [ "$(awk '/^VmLck/ {print $2}' "/proc/$server/status")" -ge 4 ]
+# Sanitizers lock nothing, and keep what is freed.
+sanitized=$(nm -D "$FEDQ_SERVER" | grep -c "__[at]san_init")
+locked() { [ "$sanitized" -gt 0 ] || [ "$(awk '/^VmLck/ {print $2}' "/proc/$server/status")" -ge 4 ]; }
+check "its key is in locked memory" locked
 for how in "${strangers[@]}"; do knock "$how" "$how"; done
 check "those with a key are turned away" wait_for 20 bash -c "grep -q 'event=not_admitted.*why=unknown' door/audit.log"
 sleep 2
@@ -109,7 +112,7 @@ for _ in {1..60}; do
     sleep 0.1
 done
 check "a message of 1,000 MiB is cut off" grep -q event=connection_dropped odd/audit.log
-check "messages of 1,000 MiB do not fill the memory: $most MiB" [ "$most" -lt 250 ]
+check "messages of 1,000 MiB do not fill the memory: $most MiB" [ "$sanitized" -gt 0 -o "$most" -lt 250 ]
 goes_on() { [ "$(of odd round)" -gt "$before" ]; }
 check "and the rounds go on" wait_for 10 goes_on
 kill "$server"
@@ -131,7 +134,7 @@ before=$(resident "$server")
 sleep 6
 after=$(resident "$server")
 check "they have asked for much more than there is room for" [ "$(told deaf-0 sent)" -gt 1000 ]
-check "the coordinator's memory does not grow: $before MiB, then $after MiB" [ "$after" -lt $((before + 40)) ]
+check "the coordinator's memory does not grow: $before MiB, then $after MiB" [ "$sanitized" -gt 0 -o "$after" -lt $((before + 40)) ]
 check "the others are served" wait_for 20 bash -c "[ \$(grep -c event=accepted deaf-friend.err) -eq 22 ]"
 kill "$server"
 ended "the coordinator of the deaf" "$server" 20 1

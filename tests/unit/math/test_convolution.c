@@ -37,6 +37,12 @@ static const shape shapes[] = {
     {2, 10, 300, 3, 3, 3, 1, 1, 1, 8}, /* rows that do not fit the cache */
     {1, 3, 3, 1, 3, 3, 1, 1, 1, 264},
     {1, 1, 1, 1, 1, 1, 1, 0, 1, 8},
+    {8, 4, 4, 8, 3, 3, 1, 0, 1, 8}, /* tiles: a single one */
+    {13, 7, 5, 19, 3, 3, 1, 1, 1, 24},
+    {32, 9, 3, 48, 3, 3, 1, 2, 1, 8},
+    {16, 1, 2, 9, 3, 3, 1, 1, 1, 40},
+    {40, 6, 11, 20, 3, 3, 1, 1, 2, 16},
+    {64, 8, 8, 64, 3, 3, 1, 1, 1, 16},
 };
 enum { N_SHAPES = sizeof shapes / sizeof shapes[0], N_RANDOM = 40, GUARD = 16 };
 
@@ -124,7 +130,7 @@ static double dot(buffer a, buffer b) {
 
 typedef struct operands {
     fq_conv c;
-    buffer  x, w, bias, y, dy, dx, dw, dbias;
+    buffer  x, w, bias, y, dy, dx, dw, dbias, scratch;
 } operands;
 
 static operands operands_of(const shape *s, fq_rng *rng) {
@@ -135,11 +141,12 @@ static operands operands_of(const shape *s, fq_rng *rng) {
     o.x = integers(n_x, rng), o.w = integers(n_w, rng), o.bias = integers(s->out_c, rng);
     o.dy = integers(n_y, rng), o.y = buffer_of(n_y), o.dx = buffer_of(n_x);
     o.dw = buffer_of(n_w), o.dbias = buffer_of(s->out_c);
+    o.scratch = buffer_of(fq_conv_scratch(&o.c));
     return o;
 }
 
 static void free_operands(operands *o) {
-    buffer all[] = {o->x, o->w, o->bias, o->y, o->dy, o->dx, o->dw, o->dbias};
+    buffer all[] = {o->x, o->w, o->bias, o->y, o->dy, o->dx, o->dw, o->dbias, o->scratch};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
         free(all[i].memory);
 }
@@ -147,9 +154,9 @@ static void free_operands(operands *o) {
 static void run(const fq_kernels *k, operands *o) {
     fill(o->dw, 1.0f);
     fill(o->dbias, 2.0f);
-    k->conv_forward(&o->c, o->x.at, o->w.at, o->bias.at, o->y.at);
-    k->conv_backward_input(&o->c, o->dy.at, o->w.at, o->dx.at);
-    k->conv_backward_weights(&o->c, o->x.at, o->dy.at, o->dw.at, o->dbias.at);
+    k->conv_forward(&o->c, o->x.at, o->w.at, o->bias.at, o->y.at, o->scratch.at);
+    k->conv_backward_input(&o->c, o->dy.at, o->w.at, o->dx.at, o->scratch.at);
+    k->conv_backward_weights(&o->c, o->x.at, o->dy.at, o->dw.at, o->dbias.at, o->scratch.at);
 }
 
 static void compare(const shape *s, fq_rng *rng) {
@@ -203,9 +210,9 @@ static void test_gradients(void) {
                 continue;
             operands o = operands_of(&shapes[i], &rng);
             fill(o.dw, 0.0f);
-            k->conv_forward(&o.c, o.x.at, o.w.at, NULL, o.y.at);
-            k->conv_backward_input(&o.c, o.dy.at, o.w.at, o.dx.at);
-            k->conv_backward_weights(&o.c, o.x.at, o.dy.at, o.dw.at, NULL);
+            k->conv_forward(&o.c, o.x.at, o.w.at, NULL, o.y.at, o.scratch.at);
+            k->conv_backward_input(&o.c, o.dy.at, o.w.at, o.dx.at, o.scratch.at);
+            k->conv_backward_weights(&o.c, o.x.at, o.dy.at, o.dw.at, NULL, o.scratch.at);
             const double y = dot(o.dy, o.y), x = dot(o.dx, o.x), w = dot(o.dw, o.w);
             CU_ASSERT_TRUE(y == x && y == w);
             free_operands(&o);
@@ -235,7 +242,7 @@ static void test_definition(void) {
         const fq_kernels *k = fq_kernels_find(*name);
         if (k == NULL)
             continue;
-        k->conv_forward(&c, x, w, &bias, y);
+        k->conv_forward(&c, x, w, &bias, y, NULL);
         for (size_t p = 0; p < 9; p++) {
             CU_ASSERT_EQUAL(y[p * FQ_LANES + 3], expected[p]);
             CU_ASSERT_EQUAL(y[p * FQ_LANES + 4], 100.0f);

@@ -249,6 +249,119 @@ static void test_ste(void) {
     }
 }
 
+static void test_relu(void) {
+    static float x[MOST], dy[MOST], y[MOST], dx[MOST];
+    normal(x, MOST, 8);
+    normal(dy, MOST, 9);
+    x[0] = NAN, x[5] = 0.0f, x[6] = -0.0f;
+    FOR_EACH_ROW(k)
+    for (size_t l = 0; l < N_LENGTHS; l++) {
+        const size_t n = lengths[l];
+        for (int with = 0; with < 2; with++) {
+            memset(y, 0x55, sizeof y);
+            if (with)
+                k->add(n, x, dy, true, y);
+            else
+                k->relu(n, x, y);
+            for (size_t i = 0; i < n; i++) {
+                const float sum = with ? x[i] + dy[i] : x[i];
+                CU_ASSERT_TRUE(isnan(sum) ? isnan(y[i]) : y[i] == (sum > 0.0f ? sum : 0.0f));
+            }
+            CU_ASSERT_TRUE(n == MOST || ((unsigned char *)(y + n))[0] == 0x55);
+        }
+        k->add(n, x + 1 - (n == MOST), dy, false, y);
+        CU_ASSERT_EQUAL(y[n - 1], x[n - (n == MOST)] + dy[n - 1]);
+        k->relu(n, x, y);
+        k->relu_backward(n, x, dy, dx);
+        k->relu_backward(n, y, dy, y);
+        for (size_t i = 0; i < n; i++)
+            CU_ASSERT_TRUE(dx[i] == (x[i] > 0.0f ? dy[i] : 0.0f) && y[i] == dx[i]);
+    }
+}
+
+static void test_group_norm(void) {
+    static const struct {
+        size_t depth, pixels, lanes;
+    } shapes[] = {{1, 1, 8},   {2, 9, 8},  {3, 5, 16}, {1, 64, 24},
+                  {2, 16, 32}, {4, 7, 40}, {1, 3, 64}};
+    enum { MOST_VALUES = 4 * 16 * 64 };
+    static float      x[MOST_VALUES], dy[MOST_VALUES], scale[4], shift[4];
+    static float      y[2][MOST_VALUES], dx[2][MOST_VALUES];
+    const fq_kernels *plain = fq_kernels_find("plain");
+    normal(x, MOST_VALUES, 10);
+    normal(dy, MOST_VALUES, 11);
+    normal(scale, 4, 12);
+    normal(shift, 4, 13);
+    FOR_EACH_ROW(k)
+    for (size_t s = 0; s < 2 * sizeof shapes / sizeof shapes[0]; s++) {
+        const fq_norm n = {.depth = shapes[s / 2].depth,
+                           .pixels = shapes[s / 2].pixels,
+                           .lanes = shapes[s / 2].lanes,
+                           .epsilon = 1e-3f,
+                           .relu = s % 2};
+        float         mean[2][64], r[2][64], dscale[2][4] = {{1}, {1}}, dshift[2][4] = {{2}, {2}};
+        const size_t  values = n.depth * n.pixels * n.lanes;
+        for (size_t i = 0; i < 2; i++) {
+            const fq_kernels *row = i == 0 ? plain : k;
+            row->group_norm(&n, x, scale, shift, mean[i], r[i], y[i]);
+            row->group_norm_backward(&n, x, scale, shift, mean[0], r[0], dy, dscale[i], dshift[i],
+                                     dx[i]);
+            row->group_norm_backward(&n, x, scale, shift, mean[0], r[0], dy, dscale[i], dshift[i],
+                                     NULL);
+        }
+        size_t wrong = 0;
+        for (size_t i = 0; i < values; i++)
+            wrong += !(fabsf(y[0][i] - y[1][i]) <= 1e-4f) || !(fabsf(dx[0][i] - dx[1][i]) <= 2e-3f);
+        for (size_t l = 0; l < n.lanes; l++)
+            wrong += !close_to((double)r[1][l], (double)r[0][l], 1e-5) ||
+                     !(fabsf(mean[0][l] - mean[1][l]) <= 1e-6f);
+        for (size_t c = 0; c < n.depth; c++)
+            wrong += !(fabsf(dscale[0][c] - dscale[1][c]) <= 1e-3f) ||
+                     !(fabsf(dshift[0][c] - dshift[1][c]) <= 1e-3f);
+        CU_ASSERT_EQUAL(wrong, 0);
+    }
+}
+
+static void test_max_pool(void) {
+    static const fq_pool_window pools[] = {
+        {.channels = 3, .in_h = 6, .in_w = 4, .kernel = 2, .stride = 2, .lanes = 24},
+        {.channels = 2, .in_h = 7, .in_w = 5, .kernel = 2, .stride = 2, .lanes = 8},
+        {.channels = 1, .in_h = 7, .in_w = 9, .kernel = 3, .stride = 2, .pad = 1, .lanes = 16},
+        {.channels = 2, .in_h = 5, .in_w = 6, .kernel = 3, .stride = 1, .lanes = 40},
+        {.channels = 2, .in_h = 8, .in_w = 7, .kernel = 2, .stride = 3, .pad = 1, .lanes = 8},
+        {.channels = 1, .in_h = 4, .in_w = 4, .kernel = 4, .stride = 4, .pad = 2, .lanes = 8},
+    };
+    static float      x[MOST], dy[MOST], y[2][MOST], winner[2][MOST], dx[2][MOST];
+    const fq_kernels *plain = fq_kernels_find("plain");
+    normal(dy, MOST, 14);
+    FOR_EACH_ROW(k)
+    for (size_t s = 0; s < 2 * sizeof pools / sizeof pools[0]; s++) {
+        fq_pool_window p = pools[s / 2];
+        p.relu = s % 2;
+        p.out_h = (p.in_h + 2 * p.pad - p.kernel) / p.stride + 1;
+        p.out_w = (p.in_w + 2 * p.pad - p.kernel) / p.stride + 1;
+        const size_t in = p.channels * p.in_h * p.in_w * p.lanes;
+        const size_t out = p.channels * p.out_h * p.out_w * p.lanes;
+        CU_ASSERT_TRUE_FATAL(in <= MOST && out <= MOST);
+        normal(x, in, 15);
+        for (size_t i = 0; i < in; i++)
+            x[i] = roundf(2.0f * x[i]) - 1.0f; /* with ties */
+        for (size_t i = 0; i < 2; i++) {
+            const fq_kernels *row = i == 0 ? plain : k;
+            memset(dx[i], 0x55, sizeof dx[i]);
+            row->max_pool(&p, x, y[i], NULL);
+            row->max_pool(&p, x, y[i], winner[i]);
+            row->max_pool_backward(&p, winner[i], dy, dx[i]);
+        }
+        size_t wrong = 0;
+        for (size_t i = 0; i < out; i++)
+            wrong += y[0][i] != y[1][i] || winner[0][i] != winner[1][i];
+        for (size_t i = 0; i < in; i++)
+            wrong += !(fabsf(dx[0][i] - dx[1][i]) <= 1e-5f);
+        CU_ASSERT_EQUAL(wrong, 0);
+    }
+}
+
 int main(void) {
     forced = getenv("FQ_KERNELS");
     static const fq_case cases[] = {
@@ -260,6 +373,9 @@ int main(void) {
         {"ties go to even", test_ties},
         {"quantization error", test_error},
         {"straight-through gradient", test_ste},
+        {"sum and relu", test_relu},
+        {"group norm", test_group_norm},
+        {"maximum over windows", test_max_pool},
         {NULL, NULL},
     };
     return fq_run_suite("kernels", cases);
