@@ -5,6 +5,7 @@
 
 #include "program/program.h"
 
-fq_command_function fq_client_init_command, fq_client_run_command, fq_client_status_command;
+fq_command_function fq_client_init_command, fq_client_run_command, fq_client_infer_command,
+    fq_client_status_command;
 
 #endif

@@ -96,7 +96,9 @@ static fq_status write_config(const char *home, const char *server, const char *
                               const char *name) {
     static const char more[] =
         "\n# This device's own examples; all of them are used for training.\n"
-        "# data: {set: npy, path: /var/lib/fedq/data}\n";
+        "# data: {set: npy, path: /var/lib/fedq/data}\n"
+        "\n# When this device may take part; docs/deploy.md.\n"
+        "# gates: {on_power: true, busy: 0.5, unmetered: true, celsius: 75}\n";
     char             path[PATH_MAX];
     fq_client_config config = {0};
     fq_buffer        yaml = {0};
@@ -140,7 +142,7 @@ fq_status fq_home_make(const char *home, const char *server, const char *server_
 
 fq_status fq_home_read(const char *home, fq_client_config *config, fq_data_settings *data,
                        bool *has_data, fq_public_key *server_key) {
-    static const char *const subsections[] = {"data", NULL};
+    static const char *const subsections[] = {"data", "gates", NULL};
     char                     path[PATH_MAX];
     fq_document             *document = NULL;
     fq_path_join(home, "client.yaml", path);
@@ -164,6 +166,8 @@ fq_status fq_home_read(const char *home, fq_client_config *config, fq_data_setti
     *has_data = section != NULL;
     FQ_GO(status, fq_section_load(document, section, "data", fq_data_keys, NULL, data));
     FQ_GO(status, fq_data_settings_check(data));
+    FQ_GO(status, fq_section_load(document, fq_node_find(root, "gates"), "gates", fq_gates_keys,
+                                  NULL, &config->gates));
     data->use = FQ_USE_TRAIN;
     if (check_server(config->server) != FQ_OK ||
         fq_public_key_parse(config->server_key, server_key) != FQ_OK) {

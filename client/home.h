@@ -10,15 +10,17 @@
 #ifndef FQ_CLIENT_HOME_H
 #define FQ_CLIENT_HOME_H
 
+#include "client/device.h"
 #include "data/dataset.h"
 #include "wire/seal.h"
 
 #include <limits.h>
 
 typedef struct fq_client_config {
-    char    server[FQ_TEXT_BYTES], server_key[FQ_TEXT_BYTES], name[FQ_TEXT_BYTES];
-    fq_ints widths;     /* bit-widths of weights that this device can run; empty: all */
-    int64_t model_bits; /* at which it wants the model; 0: as the settings say */
+    char     server[FQ_TEXT_BYTES], server_key[FQ_TEXT_BYTES], name[FQ_TEXT_BYTES];
+    fq_ints  widths;     /* bit-widths of weights that this device can run; empty: all */
+    int64_t  model_bits; /* at which it wants the model; 0: as the settings say */
+    fq_gates gates;      /* when it may take part; section `gates` */
 } fq_client_config;
 extern const fq_key fq_client_keys[];
 
@@ -35,7 +37,8 @@ FQ_MUST_CHECK fq_status fq_home_read(const char *home, fq_client_config *config,
 typedef struct fq_outgoing {
     fq_binding binding; /* run, round, model, client */
     uint8_t    model_bits;
-    fq_cbytes  sealed; /* heap memory, freed with fq_outgoing_fini */
+    uint64_t   cpu_ms, millijoules; /* that its turn took; 0: not known. Not in the file. */
+    fq_cbytes  sealed;              /* heap memory, freed with fq_outgoing_fini */
 } fq_outgoing;
 
 /* Durable. FQ_EIO: nothing is left of it. */

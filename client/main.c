@@ -1,6 +1,10 @@
 /* fedq-client: a device, or a process that stands for many, in a federation. */
 #include "client/commands.h"
 
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
+
 static const fq_option init_options[] = {
     {"server", 's', "tcp://HOST:PORT", false, "The coordinator"},
     {"server-key", 'k', "KEY", false, "Its public key, as `fedq-server init` printed it"},
@@ -34,6 +38,8 @@ static const fq_option run_options[] = {
      "Take part only at these hours, local time; may be given several times"},
     {"keep", 0, NULL, false, "Stay when a run is over, for the next one"},
     {"dry-run", 0, NULL, false, "Say what a turn will need, and end"},
+    {"settings", 0, "FILE", false,
+     "With --dry-run: settings of the run; default: of the one that it last joined"},
     {"quiet", 'q', NULL, false, "No log"},
     {"verbose", 'v', NULL, false, "Log everything"},
     {0},
@@ -45,6 +51,24 @@ static const char *const run_description[] = {
     "reboots. Killing the client at any moment loses nothing that was finished.",
     NULL,
 };
+static const fq_option infer_options[] = {
+    {"raw", 0, "TYPE", false,
+     "Type of the values of an INPUT that is neither npy nor IDX: u8 or f32. Default: u8"},
+    {0},
+};
+static const char *const infer_description[] = {
+    "Runs a model on the examples of a file and prints one line for each: the class, then the "
+    "logits. A model that `fedq-sim export` has quantized runs in integers, another in float32.",
+    "INPUT is an npy array (uint8, float32 or float64), an IDX file of bytes, either of them also "
+    "gzip, or raw values; one example or several, [N, C, H, W]. Bytes are divided by 255, and all "
+    "values are normalised as the model was trained to expect.",
+    NULL,
+};
+static const fq_example infer_examples[] = {
+    {"fedq-client infer mqat-4.fq camera.npy", NULL},
+    {"fedq-client infer mqat-4.fq t10k-images-idx3-ubyte.gz --json", NULL},
+    {0},
+};
 static const char *const status_description[] = {"Shows what the client of this folder did last.",
                                                  NULL};
 static const fq_option   none[] = {{0}};
@@ -52,11 +76,13 @@ static const fq_option   none[] = {{0}};
 static const fq_command commands[] = {
     {"init", "DIR", "Make the folder of a client", init_description, init_options, init_examples},
     {"run", "DIR", "Take part in a federation", run_description, run_options, NULL},
+    {"infer", "MODEL INPUT", "Run a model on examples", infer_description, infer_options,
+     infer_examples},
     {"status", "DIR", "Show what is going on", status_description, none, NULL},
     {0},
 };
 static fq_command_function *const functions[] = {fq_client_init_command, fq_client_run_command,
-                                                 fq_client_status_command};
+                                                 fq_client_infer_command, fq_client_status_command};
 
 static const char *const program_description[] = {
     "fedq trains neural networks by federated averaging so that one model stays accurate at every "
@@ -89,5 +115,10 @@ static const fq_program program = {.name = "fedq-client",
                                    .see_also = see_also};
 
 int main(int argc, char **argv) {
+#if defined(__GLIBC__)
+    /* Large blocks go back to the system at once, whatever has been freed before: a client that
+     * waits keeps nothing of its turns. */
+    mallopt(M_MMAP_THRESHOLD, 128 * 1024);
+#endif
     return fq_program_main(&program, functions, argc, argv);
 }

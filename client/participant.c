@@ -6,13 +6,14 @@
 #include "wire/socket.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <poll.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-static const int64_t TICK_MS = 50, STATUS_MS = 2000;
+static const int64_t TICK_MS = 50, STATUS_MS = 2000, GATES_MS = 1000;
 static const int64_t RETRY_MS = 3000; /* of a hello, and of a turn that the disk had no room for */
 /* Nothing is lost on a living connection but what finds a queue full, so asking again is rare, and
  * over a slow link it would only stand in line behind what is under way. */
@@ -96,6 +97,10 @@ typedef struct participant {
     fq_status                     status;
     char                          reason[1024];
     fq_client_status              shown; /* status.json */
+    fq_device                     device;
+    bool                          gates_open;
+    int64_t                       gates_ms; /* when they were looked at */
+    char                          why[FQ_WHY_BYTES];
     item                         *items;
     /* Plans so far. A turn of an earlier one that no thread has begun yet is not begun. */
     atomic_uint_fast64_t plans;
@@ -227,7 +232,9 @@ static void offer(participant *p, item *i) {
                           .of.update_part = {.round = i->outgoing.binding.round,
                                              .client = i->outgoing.binding.client,
                                              .total = i->outgoing.sealed.size,
-                                             .model_bits = i->outgoing.model_bits}};
+                                             .model_bits = i->outgoing.model_bits,
+                                             .cpu_ms = i->outgoing.cpu_ms,
+                                             .millijoules = i->outgoing.millijoules}};
     if (i->outgoing.sealed.size > 0)
         memcpy(message.of.update_part.nonce, i->outgoing.sealed.data, FQ_SEAL_NONCE_BYTES);
     (void)send_message(p, &message, (fq_cbytes){0});
@@ -261,12 +268,30 @@ static void pump(participant *p, item *i) {
 }
 
 /* ---- training ---- */
+static double thread_seconds(void) {
+    struct timespec used;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
+    return (double)used.tv_sec + 1e-9 * (double)used.tv_nsec;
+}
+
+/* A turn with its price. */
+static fq_status take_counted_turn(turn *t, size_t thread) {
+    const char *root = t->p->device.root;
+    fq_energy   before, after;
+    fq_energy_read(root, &before);
+    double    begin = thread_seconds();
+    fq_status status = fq_work_turn(t->p->work, thread, &t->binding, t->model_bits, &t->outgoing);
+    t->outgoing.cpu_ms = (uint64_t)llround(1e3 * (thread_seconds() - begin));
+    fq_energy_read(root, &after);
+    double joules = fq_energy_between(&before, &after);
+    t->outgoing.millijoules = isnan(joules) ? 0 : (uint64_t)llround(1e3 * joules);
+    return status;
+}
+
 static void take_turn(fq_job *job, size_t thread) {
     turn *t = (turn *)job;
     bool  wanted = !fq_interrupted() && atomic_load(&t->p->plans) == t->of_plan;
-    t->status = !wanted
-                    ? fq_fail(FQ_ESTATE, "no longer wanted")
-                    : fq_work_turn(t->p->work, thread, &t->binding, t->model_bits, &t->outgoing);
+    t->status = !wanted ? fq_fail(FQ_ESTATE, "no longer wanted") : take_counted_turn(t, thread);
     snprintf(t->text, sizeof t->text, "%s", t->status == FQ_OK ? "" : fq_status_text());
 }
 
@@ -278,6 +303,12 @@ static void turn_done(fq_job *job) {
     if (t->status == FQ_OK) {
         t->item->outgoing = t->outgoing;
         t->item->stage = READY;
+        p->shown.cpu_ms += (int64_t)t->outgoing.cpu_ms;
+        p->shown.millijoules += (int64_t)t->outgoing.millijoules;
+        fq_log_write(p->options->log, FQ_LOG_INFO, "trained",
+                     "round=%" PRIu32 " client=%" PRIu64 " cpu_s=%.3f joules=%.1f",
+                     t->binding.round + 1, t->binding.client, 1e-3 * (double)t->outgoing.cpu_ms,
+                     1e-3 * (double)t->outgoing.millijoules);
         offer_anew(p, t->item);
     } else if (t->status == FQ_ENONFINITE) {
         fq_log_write(p->options->log, FQ_LOG_WARN, "diverged",
@@ -310,8 +341,33 @@ static bool is_hour(const participant *p) {
     return fq_hours_allow(&p->options->hours, 60 * local.tm_hour + local.tm_min);
 }
 
+static void log_gate(const participant *p) {
+    char quoted[FQ_LOG_QUOTED];
+    if (p->gates_open)
+        fq_log_write(p->options->log, FQ_LOG_INFO, "gate_open", "text=\"takes part again\"");
+    else
+        fq_log_write(p->options->log, FQ_LOG_INFO, "gate_closed", "text=%s",
+                     fq_log_quote(p->why, quoted));
+}
+
+/* By hour and gates; asked at every tick, the system's files are read now and then. */
+static bool may_take_part(participant *p) {
+    if (p->gates_ms == 0 || now_ms() - p->gates_ms >= GATES_MS) {
+        bool was_open = p->gates_open;
+        p->gates_ms = now_ms();
+        p->gates_open = fq_device_allows(&p->device, &p->options->gates, p->why);
+        if (p->gates_open != was_open)
+            log_gate(p);
+    }
+    if (!is_hour(p)) {
+        snprintf(p->why, sizeof p->why, "outside its hours");
+        return false;
+    }
+    return p->gates_open;
+}
+
 static void start_turns(participant *p) {
-    if (!p->model_ready || !is_hour(p))
+    if (!p->model_ready || !may_take_part(p))
         return;
     for (item *i = p->items; i != NULL; i = i->next) {
         bool mine = i->stage == WAITING && !i->old && i->outgoing.binding.round == p->plan.round;
@@ -642,7 +698,7 @@ static void take_receipt(participant *p, const fq_receipt *receipt) {
 static void take_refusal(participant *p, const fq_refusal *refusal) {
     char quoted[FQ_LOG_QUOTED];
     if (refusal->reason == FQ_REASON_NOT_JOINED) {
-        if (now_ms() - p->hello_ms > 200 && is_hour(p))
+        if (now_ms() - p->hello_ms > 200 && may_take_part(p))
             say_hello(p);
         return;
     }
@@ -729,7 +785,7 @@ static void watch_connection(participant *p) {
         p->hello_ms = 0;
         p->status_ms = 0; /* what status.json says of it is old */
     }
-    if (!p->joined && p->connections > 0 && is_hour(p) &&
+    if (!p->joined && p->connections > 0 && may_take_part(p) &&
         (p->hello_ms == 0 || now_ms() - p->hello_ms > RETRY_MS))
         say_hello(p);
 }
@@ -746,16 +802,18 @@ static void write_status(participant *p) {
     shown->connected = fq_dialer_now(p->dialer) == FQ_DIALER_CONNECTED;
     shown->joined = p->joined && shown->connected;
     shown->training = (int64_t)p->training;
+    snprintf(shown->gate, sizeof shown->gate, "%s", may_take_part(p) ? "" : p->why);
     shown->outbox = 0;
     for (const item *i = p->items; i != NULL; i = i->next)
         shown->outbox += i->stage == READY;
     (void)!fq_client_status_write(p->options->work.home, shown);
 }
 
-/* Outside its hours a client is no part of the federation, so that no round waits for it. It stays
- * connected, and what is finished is still delivered. */
-static void keep_hours(participant *p) {
-    if (is_hour(p) || !p->joined || p->training > 0)
+/* Outside its hours, or behind a closed gate, a client is no part of the federation, so that no
+ * round waits for it. It stays connected; a turn that is going on ends, and what is finished is
+ * still delivered. */
+static void keep_gates(participant *p) {
+    if (may_take_part(p) || !p->joined || p->training > 0)
         return;
     for (const item *i = p->items; i != NULL; i = i->next)
         if (i->stage == READY)
@@ -764,8 +822,16 @@ static void keep_hours(participant *p) {
     forget_plan(p);
     say_goodbye(p);
     p->joined = false;
-    fq_log_write(p->options->log, FQ_LOG_INFO, "out_of_hours",
-                 "text=\"back when the window opens\"");
+    if (!is_hour(p))
+        fq_log_write(p->options->log, FQ_LOG_INFO, "out_of_hours",
+                     "text=\"back when the window opens\"");
+}
+
+/* Between its rounds a client keeps little more than its data and the model. */
+static void rest(participant *p) {
+    if (p->work == NULL || p->training > 0 || (p->planned && needs_model(p)))
+        return;
+    fq_work_rest(p->work);
 }
 
 static void tick(participant *p) {
@@ -799,7 +865,8 @@ static void tick(participant *p) {
         }
     }
     start_turns(p);
-    keep_hours(p);
+    rest(p);
+    keep_gates(p);
     if (now - p->status_ms > STATUS_MS)
         write_status(p);
 }
@@ -847,6 +914,8 @@ fq_status fq_participant_run(const fq_participant_options *options, fq_participa
     *result = (fq_participant_result){0};
     p->options = options;
     p->result = result;
+    fq_device_init(&p->device, options->root == NULL ? "" : options->root);
+    p->gates_open = true;
     fq_status status = start(p);
     if (status == FQ_OK)
         status = loop(p);

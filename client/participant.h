@@ -26,6 +26,8 @@ typedef struct fq_participant_options {
     uint8_t         model_bits;
     bool            keep; /* stay when a run is over, for the next */
     fq_hours        hours;
+    fq_gates        gates;
+    const char     *root; /* of the system's files, "" for this machine: client/device.h */
     const fq_log   *log;
 } fq_participant_options;
 

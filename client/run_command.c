@@ -127,6 +127,8 @@ static fq_status prepare(stand *s) {
     options->work.server = &s->server;
     options->server = s->config.server;
     options->name = s->config.name;
+    options->gates = s->config.gates;
+    options->root = "";
     options->model_bits = (uint8_t)s->config.model_bits;
     s->log = (fq_log){.file = fq_cli_has(s->cli, "quiet") ? NULL : stderr,
                       .level = fq_cli_has(s->cli, "verbose") ? FQ_LOG_DEBUG : FQ_LOG_INFO};
@@ -137,7 +139,8 @@ static fq_status prepare(stand *s) {
     return FQ_OK;
 }
 
-/* ---- --dry-run: what it will need, from the settings of the run that it last joined ---- */
+/* ---- --dry-run: what it will need, from the settings of the run that it last
+ * joined, or of a file ---- */
 static fq_status open_simulation(const stand *s, fq_experiment *e, fq_setup *setup,
                                  size_t *examples) {
     const fq_work_options *work = &s->options.work;
@@ -175,17 +178,21 @@ static fq_status body_bytes(const fq_model *model, const fq_coding *coding, size
 static fq_status print_needs(const stand *s, const fq_experiment *e, const fq_setup *setup,
                              size_t examples) {
     const fq_work_options *work = &s->options.work;
-    size_t                 need;
+    size_t                 need, disk, held = fq_resident_bytes();
     double                 up, down;
-    FQ_TRY(fq_work_estimate(setup->model, e, examples, work->threads, &need));
+    FQ_TRY(fq_work_estimate(setup->model, e, examples, work, &need, &disk));
     FQ_TRY(body_bytes(setup->model, &e->recipe.upload, e->recipe.algorithm->n_up, &up));
     FQ_TRY(body_bytes(setup->model, &e->server.download, 1 + e->recipe.algorithm->n_down, &down));
-    bool too_much = work->max_bytes > 0 && need > work->max_bytes;
-    printf("run          %s, joined before\n", e->head.name);
+    bool too_much = work->max_bytes > 0 && held + need > work->max_bytes;
+    printf("run          %s\n", e->head.name);
     printf("model        %zu parameters\n", (size_t)fq_model_parameters(setup->model));
-    printf("memory       %.1f MiB for turns on %zu thread%s, beside program and data%s\n",
-           (double)need * 0x1p-20, work->threads, work->threads == 1 ? "" : "s",
-           too_much ? ": MORE than --max-rss allows" : "");
+    printf("memory       %.1f MiB in all: %.1f for turns on %zu thread%s, %.1f for program and "
+           "data%s\n",
+           (double)(held + need) * 0x1p-20, (double)need * 0x1p-20, work->threads,
+           work->threads == 1 ? "" : "s", (double)held * 0x1p-20,
+           too_much ? "; MORE than --max-rss allows" : "");
+    printf("disk         %.1f MiB in %s, until updates have their receipts\n",
+           (double)disk * 0x1p-20, s->home);
     printf("a round      %.1f KiB up, %.1f KiB down, before entropy coding%s\n", up, down,
            s->options.model_bits > 0 ? ", the model at its own bit-width" : "");
     return FQ_OK;
@@ -201,9 +208,14 @@ static fq_status dry_run(const stand *s) {
     printf("coordinator  %s\n", s->config.server);
     if (!s->options.work.simulation)
         printf("data         %s, %" PRIu64 " examples\n", s->data.set, s->options.examples);
-    fq_path_join(s->home, "settings.yaml", path);
-    if (!fq_file_exists(path)) {
-        printf("model, memory and bytes of a round: unknown until a run has been joined once\n");
+    const char *settings = fq_cli_text(s->cli, "settings", NULL);
+    if (settings != NULL)
+        snprintf(path, sizeof path, "%s", settings);
+    else
+        fq_path_join(s->home, "settings.yaml", path);
+    if (settings == NULL && !fq_file_exists(path)) {
+        printf("model, memory and bytes of a round: unknown until a run has been joined once "
+               "(--settings FILE names one)\n");
         return FQ_OK;
     }
     e = malloc(sizeof *e);

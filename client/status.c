@@ -9,9 +9,10 @@
 
 /* The file as a section of settings: JSON of our own making is YAML as well. */
 typedef struct record {
-    char    run_id[FQ_TEXT_BYTES], run[FQ_TEXT_BYTES], hash[FQ_TEXT_BYTES];
+    char    run_id[FQ_TEXT_BYTES], run[FQ_TEXT_BYTES], hash[FQ_TEXT_BYTES], gate[FQ_TEXT_BYTES];
     bool    connected, joined, over;
     int64_t round, training, outbox, accepted, refused, heard_s, rounds;
+    int64_t cpu_ms, millijoules;
 } record;
 
 #define COUNT(field)                                                                               \
@@ -26,7 +27,8 @@ typedef struct record {
 static const fq_key keys[] = {
     TEXT(run_id),   TEXT(run),       FLAG(connected), FLAG(joined),    FLAG(over),
     COUNT(round),   COUNT(training), COUNT(outbox),   COUNT(accepted), COUNT(refused),
-    COUNT(heard_s), COUNT(rounds),   TEXT(hash),      {.name = NULL},
+    COUNT(heard_s), COUNT(rounds),   TEXT(hash),      COUNT(cpu_ms),   COUNT(millijoules),
+    TEXT(gate),     {.name = NULL},
 };
 
 static void put_text_of(fq_buffer *json, const char *name, const char *text) {
@@ -67,6 +69,9 @@ void fq_client_status_json(const fq_client_status *s, fq_buffer *json) {
             comma = ", ";
         }
     fq_put_format(json, "}, ");
+    put_count(json, "cpu_ms", s->cpu_ms);
+    put_count(json, "millijoules", s->millijoules);
+    put_text_of(json, "gate", s->gate);
     put_count(json, "heard_s", s->heard_s);
     put_flag(json, "over", s->over);
     put_text_of(json, "hash", s->hash);
@@ -109,7 +114,8 @@ static bool is_ascii(const char *text) {
 static fq_status check_texts(const record *found) {
     if (strlen(found->run_id) > 2 * FQ_RUN_ID_BYTES || strlen(found->hash) > 64)
         return fq_fail(FQ_EINVAL, "status.json: run_id or hash is too long");
-    if (!is_ascii(found->run) || !is_ascii(found->run_id) || !is_ascii(found->hash))
+    if (!is_ascii(found->run) || !is_ascii(found->run_id) || !is_ascii(found->hash) ||
+        !is_ascii(found->gate))
         return fq_fail(FQ_EINVAL, "status.json: a text is not ASCII");
     return FQ_OK;
 }
@@ -134,6 +140,9 @@ fq_status fq_client_status_parse(fq_cbytes json, fq_client_status *out) {
     snprintf(out->run, sizeof out->run, "%s", found.run);
     memcpy(out->run_id, found.run_id, sizeof out->run_id);
     memcpy(out->hash, found.hash, sizeof out->hash);
+    memcpy(out->gate, found.gate, sizeof out->gate);
+    out->cpu_ms = found.cpu_ms;
+    out->millijoules = found.millijoules;
     out->connected = found.connected;
     out->joined = found.joined;
     out->over = found.over;

@@ -13,6 +13,8 @@ typedef struct fq_client_status {
     int64_t training, outbox;  /* turns going on; updates without a receipt */
     int64_t accepted, refused; /* updates of this run */
     int64_t refusals[FQ_REASON_END];
+    int64_t cpu_ms, millijoules; /* of this run's turns; millijoules 0: the machine cannot tell */
+    char    gate[FQ_TEXT_BYTES]; /* why it does not take part just now; "": it does */
     int64_t heard_s; /* date of the coordinator's last message, s since 1970; 0: never */
     int64_t rounds;  /* of a run that is over */
     char    hash[65];

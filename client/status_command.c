@@ -27,12 +27,16 @@ static const char *state_of(const fq_client_status *s, bool running) {
         return "not running";
     if (!s->connected)
         return "connecting";
+    if (s->gate[0] != '\0' && s->training == 0)
+        return "not taking part";
     return !s->joined ? "connected" : s->training > 0 ? "training" : "waiting to be asked";
 }
 
 static void print_plain(const fq_client_config *config, const fq_client_status *s, bool running) {
     printf("coordinator  %s\n", config->server);
     printf("state        %s\n", state_of(s, running));
+    if (s->gate[0] != '\0' && running)
+        printf("gate         %s\n", s->gate);
     printf("run          %s\n", s->run[0] == '\0' ? "none joined yet" : s->run);
     if (s->round > 0)
         printf("last round   %" PRId64 "\n", s->round);
@@ -42,6 +46,10 @@ static void print_plain(const fq_client_config *config, const fq_client_status *
     for (int r = 1; r < FQ_REASON_END; r++)
         if (s->refusals[r] > 0)
             printf("             %" PRId64 " %s\n", s->refusals[r], fq_reason_name((fq_reason)r));
+    printf("processor    %.1f s\n", 1e-3 * (double)s->cpu_ms);
+    if (s->millijoules > 0)
+        printf("energy       %.1f J, of the whole machine while training\n",
+               1e-3 * (double)s->millijoules);
     if (s->heard_s > 0)
         printf("last heard   %.0f s ago\n", difftime(time(NULL), (time_t)s->heard_s));
     if (s->over)

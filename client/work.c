@@ -23,8 +23,8 @@ struct fq_work {
     uint64_t        most_model_bytes;
     /* the round at hand */
     fq_blocks download_blocks;
-    fq_arena  arena;
-    float    *vectors; /* [(1 + n_down) * P] the model as decoded */
+    size_t    arena_bytes; /* that its decoding takes */
+    float    *vectors;     /* [(1 + n_down) * P] the model as decoded */
     fq_plan   plan;
 };
 
@@ -129,15 +129,17 @@ static size_t sum_of_needs(const needs *n, size_t threads) {
 }
 
 fq_status fq_work_estimate(const fq_model *model, const fq_experiment *e, size_t max_examples,
-                           size_t threads, size_t *bytes) {
-    needs n;
+                           const fq_work_options *options, size_t *memory, size_t *disk) {
+    needs  n;
+    size_t clients = options->simulation ? (size_t)options->n : 1;
     FQ_TRY(find_needs(model, e, max_examples, &n));
-    *bytes = sum_of_needs(&n, threads);
+    *memory = sum_of_needs(&n, options->threads);
+    /* An update, and a state beside the one that it follows. */
+    *disk = clients * (n.upload + 2 * n.n_state * sizeof(float));
     return FQ_OK;
 }
 
-/* Of this process, now; 0 if the system does not tell. */
-static size_t resident_bytes(void) {
+size_t fq_resident_bytes(void) {
     char  line[128] = "", *rest = line; /* pages: in all, resident, ... */
     FILE *file = fopen("/proc/self/statm", "re");
     if (file == NULL)
@@ -149,7 +151,7 @@ static size_t resident_bytes(void) {
 }
 
 static fq_status check_memory(const fq_work *work) {
-    size_t most = work->options.max_bytes, held = resident_bytes();
+    size_t most = work->options.max_bytes, held = fq_resident_bytes();
     if (most == 0 || held + work->bytes <= most)
         return FQ_OK;
     return fq_fail(FQ_ELIMIT,
@@ -159,20 +161,24 @@ static fq_status check_memory(const fq_work *work) {
                    (double)most * 0x1p-20);
 }
 
-static fq_status make_workers(fq_work *work) {
-    const fq_recipe *recipe = &work->experiment->recipe;
-    size_t           n = work->options.threads;
-    work->workers = calloc(n, sizeof(fq_worker *));
-    work->states = calloc(n, sizeof(float *));
-    if (work->workers == NULL || work->states == NULL)
-        return fq_fail(FQ_ENOMEM, "no memory for %zu workers", n);
-    for (size_t i = 0; i < n; i++) {
-        FQ_TRY(fq_worker_create(&work->workers[i], work->setup.model, recipe,
-                                work->setup.max_examples));
-        if (work->n_state > 0 && (work->states[i] = calloc(work->n_state, sizeof(float))) == NULL)
-            return fq_fail(FQ_ENOMEM, "no memory for a client's state");
-    }
+/* What one thread needs for its turns, made by the first one after a rest. */
+static fq_status make_worker(fq_work *work, size_t thread) {
+    if (work->workers[thread] == NULL)
+        FQ_TRY(fq_worker_create(&work->workers[thread], work->setup.model,
+                                &work->experiment->recipe, work->setup.max_examples));
+    if (work->n_state > 0 && work->states[thread] == NULL &&
+        (work->states[thread] = calloc(work->n_state, sizeof(float))) == NULL)
+        return fq_fail(FQ_ENOMEM, "no memory for a client's state");
     return FQ_OK;
+}
+
+void fq_work_rest(fq_work *work) {
+    for (size_t i = 0; i < work->options.threads && work->workers != NULL; i++)
+        fq_worker_destroy(&work->workers[i]);
+    for (size_t i = 0; i < work->options.threads && work->states != NULL; i++) {
+        free(work->states[i]);
+        work->states[i] = NULL;
+    }
 }
 
 /* Nothing is allocated before it is known that there may be so much. */
@@ -183,10 +189,13 @@ static fq_status make_room(fq_work *work) {
     work->n_state = n.n_state;
     work->bytes = sum_of_needs(&n, work->options.threads);
     work->most_model_bytes = n.message;
+    work->arena_bytes = n.arena;
     FQ_TRY(check_memory(work));
-    FQ_TRY(make_workers(work));
+    work->workers = calloc(work->options.threads, sizeof(fq_worker *));
+    work->states = calloc(work->options.threads, sizeof(float *));
+    if (work->workers == NULL || work->states == NULL)
+        return fq_fail(FQ_ENOMEM, "no memory for %zu workers", work->options.threads);
     FQ_TRY(fq_blocks_of_model(work->setup.model, e->server.download.block, &work->download_blocks));
-    FQ_TRY(fq_arena_init(&work->arena, n.arena));
     work->vectors = calloc(n.vectors, sizeof *work->vectors);
     return work->vectors == NULL
                ? fq_fail(FQ_ENOMEM, "no memory for a model of %zu values", n.vectors)
@@ -216,17 +225,11 @@ void fq_work_destroy(fq_work **slot) {
     fq_work *work = *slot;
     if (work == NULL)
         return;
-    for (size_t i = 0; i < work->options.threads; i++) {
-        if (work->workers != NULL)
-            fq_worker_destroy(&work->workers[i]);
-        if (work->states != NULL)
-            free(work->states[i]);
-    }
+    fq_work_rest(work);
     free(work->workers);
     free(work->states);
     free(work->index);
     free(work->vectors);
-    fq_arena_fini(&work->arena);
     fq_blocks_free(&work->download_blocks);
     fq_setup_fini(&work->setup);
     fq_document_destroy(&work->document);
@@ -281,34 +284,46 @@ fq_status fq_work_count(const fq_data_settings *data, uint64_t *examples) {
 }
 
 /* ---- a round ---- */
-fq_status fq_work_begin_round(fq_work *work, uint32_t round, fq_cbytes model) {
+/* The model message -> work->vectors. */
+static fq_status decode_model(fq_work *work, uint32_t round, fq_cbytes model, fq_arena *arena,
+                              fq_levels *levels) {
     const fq_experiment *e = work->experiment;
     size_t               size = fq_model_size(work->setup.model);
     size_t               n_down = e->recipe.algorithm->n_down;
     uint32_t             found;
-    fq_levels            levels;
     fq_packed            packed[1 + FQ_MAX_VECTORS];
     const fq_expected    expected = {.size = size,
                                      .blocks = work->download_blocks,
                                      .block = e->server.download.block,
                                      .n_vectors = n_down,
                                      .limits = &e->server.limits};
-    fq_arena_reset(&work->arena);
-    FQ_TRY(fq_decode_model(model, &expected, &work->arena, &found, &levels, packed));
+    FQ_TRY(fq_decode_model(model, &expected, arena, &found, levels, packed));
     if (found != round)
         return fq_fail(FQ_ESTALE, "a model of round %" PRIu32 " came for round %" PRIu32, found,
                        round);
     for (size_t v = 0; v < 1 + n_down; v++)
-        FQ_TRY(fq_dequantize(&packed[v], work->download_blocks, &work->arena,
-                             work->vectors + v * size));
-    work->plan = (fq_plan){.recipe = &e->recipe,
-                           .model = work->setup.model,
-                           .seed = (uint64_t)e->head.seed,
-                           .round = round,
-                           .rate = fq_recipe_rate(&e->recipe, round),
-                           .levels = levels,
-                           .w = work->vectors,
-                           .server_vectors = n_down == 0 ? NULL : work->vectors + size};
+        FQ_TRY(fq_dequantize(&packed[v], work->download_blocks, arena, work->vectors + v * size));
+    return FQ_OK;
+}
+
+fq_status fq_work_begin_round(fq_work *work, uint32_t round, fq_cbytes model) {
+    const fq_experiment *e = work->experiment;
+    size_t               size = fq_model_size(work->setup.model);
+    fq_arena             arena;
+    fq_levels            levels;
+    FQ_TRY(fq_arena_init(&arena, work->arena_bytes));
+    fq_status status = decode_model(work, round, model, &arena, &levels);
+    fq_arena_fini(&arena);
+    FQ_TRY(status);
+    work->plan =
+        (fq_plan){.recipe = &e->recipe,
+                  .model = work->setup.model,
+                  .seed = (uint64_t)e->head.seed,
+                  .round = round,
+                  .rate = fq_recipe_rate(&e->recipe, round),
+                  .levels = levels,
+                  .w = work->vectors,
+                  .server_vectors = e->recipe.algorithm->n_down == 0 ? NULL : work->vectors + size};
     return FQ_OK;
 }
 
@@ -329,12 +344,13 @@ static fq_status seal_update(fq_work *work, const fq_update *update, fq_outgoing
 
 fq_status fq_work_turn(fq_work *work, size_t thread, const fq_binding *binding, uint8_t model_bits,
                        fq_outgoing *out) {
+    *out = (fq_outgoing){.binding = *binding, .model_bits = model_bits};
+    FQ_TRY(make_worker(work, thread));
     fq_client client = {.id = binding->client,
                         .shard = shard_of(work, binding->client),
                         .state = work->states[thread],
                         .widths = work->options.widths.n > 0 ? &work->options.widths : NULL};
     fq_update update;
-    *out = (fq_outgoing){.binding = *binding, .model_bits = model_bits};
     if (work->n_state > 0)
         FQ_TRY(fq_state_load(work->options.home, binding, client.state, work->n_state));
     FQ_TRY(fq_client_turn(work->workers[thread], &work->plan, &client, &update));

@@ -33,9 +33,12 @@ const fq_model         *fq_work_model(const fq_work *work);
 bool     fq_work_hosts(const fq_work *work, uint64_t client);
 uint64_t fq_work_most_model_bytes(const fq_work *work); /* no model message is larger */
 uint64_t fq_work_examples(const fq_work *work, uint64_t client);
-/* What turns on so many threads need, beyond the data set and the program itself. */
+/* What turns need at most: memory beyond the data set and the program itself, and room in the
+ * client's folder. */
 FQ_MUST_CHECK fq_status fq_work_estimate(const fq_model *model, const fq_experiment *e,
-                                         size_t max_examples, size_t threads, size_t *bytes);
+                                         size_t max_examples, const fq_work_options *options,
+                                         size_t *memory, size_t *disk);
+size_t fq_resident_bytes(void); /* of this process, now; 0 if the system does not tell */
 /* Examples of a device, before any run is known. */
 FQ_MUST_CHECK fq_status fq_work_count(const fq_data_settings *data, uint64_t *examples);
 
@@ -46,5 +49,7 @@ FQ_MUST_CHECK fq_status fq_work_begin_round(fq_work *work, uint32_t round, fq_cb
  * staged. FQ_ENONFINITE: training diverged, nothing is left. */
 FQ_MUST_CHECK fq_status fq_work_turn(fq_work *work, size_t thread, const fq_binding *binding,
                                      uint8_t model_bits, fq_outgoing *out);
+/* Give back the memory of turns until the next one; no turn may be going on. */
+void fq_work_rest(fq_work *work);
 
 #endif

@@ -3,6 +3,7 @@
 #
 #   deploy/install-deps.sh          what demo.sh needs: compiler, libraries, the Fashion-MNIST data set
 #   deploy/install-deps.sh --dev    also what test.sh needs: clang, its linter and formatter, sqlite3, Chromium
+#   deploy/install-deps.sh --cross  also what build-edge.sh needs: compilers for Arm, and qemu to run what they make
 set -euo pipefail
 
 base=(
@@ -15,16 +16,20 @@ base=(
 )
 dev=(clang clang-tidy clang-format libclang-rt-14-dev sqlite3 curl chromium)
 
+cross=(dpkg-dev qemu-user gcc-aarch64-linux-gnu g++-aarch64-linux-gnu gcc-arm-linux-gnueabihf g++-arm-linux-gnueabihf)
+
 say() { echo "install-deps: $*" >&2; }
 fail() { say "$*"; exit 1; }
 
 wanted=("${base[@]}")
-case "$#:${1-}" in
-    0:) ;;
-    1:--dev) wanted+=("${dev[@]}") ;;
-    1:--help | 1:-h) echo "Usage: $0 [--dev]"; exit 0 ;;
-    *) echo "Usage: $0 [--dev]" >&2; exit 2 ;;
-esac
+for option in "$@"; do
+    case "$option" in
+        --dev) wanted+=("${dev[@]}") ;;
+        --cross) wanted+=("${cross[@]}") ;;
+        --help | -h) echo "Usage: $0 [--dev] [--cross]"; exit 0 ;;
+        *) echo "Usage: $0 [--dev] [--cross]" >&2; exit 2 ;;
+    esac
+done
 
 if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
     fail "this is not Debian or a relative of it (no apt-get). Install by hand what these Debian" \

@@ -17,8 +17,9 @@ declare -A about=(
     [tidy]="clang-tidy on all but the tests, findings are errors"
     [asan]="AddressSanitizer and UBSan, all tests but the slow ones"
     [tsan]="ThreadSanitizer, the tests labelled threads"
+    [edge]="the static client for x86-64 and aarch64: size, memory, kernels and a federation under qemu"
 )
-order=(format ci-gcc ci-clang tidy asan tsan)
+order=(format ci-gcc ci-clang tidy asan tsan edge)
 folders=()
 for folder in common sim server client tests bench; do
     [ -d "$folder" ] && folders+=("$folder")
@@ -69,6 +70,10 @@ run_step() {
                 grep -xFf <(sed -n 's/^ *"file": "\(.*\)",*$/\1/p' build/ci-clang/compile_commands.json) |
                 xargs -P "$(nproc)" -n 1 clang-tidy --quiet -p build/ci-clang 2> >(grep -v 'warnings\? generated' >&2) ;;
         asan) build asan && "${fixed_addresses[@]}" ctest --preset asan --no-tests=error -LE slow ;;
+        edge) # beside ci-gcc's coordinator
+            build ci-gcc && deploy/build-edge.sh x86_64 aarch64 &&
+                ctest --preset aarch64 --no-tests=error -R '^test_(kernels|convolution|gemm|bitpack|grid|codec|seal|sgd)' &&
+                ctest --preset ci-gcc --no-tests=error --verbose -R '^integration_edge$' ;;
         tsan) build tsan && "${fixed_addresses[@]}" ctest --preset tsan --no-tests=error -L threads ;;
     esac
 }

@@ -32,6 +32,7 @@ typedef struct fq_board_peer {
     uint8_t       widths[FQ_MAX_WIDTHS]; /* n_widths 0: all */
     int64_t       heard_ms;              /* since its last message; -1: never in this process */
     uint64_t      accepted, refused, bytes_in, bytes_out;
+    double        cpu_s, joules; /* of its accepted updates, as it says; 0: it does not say */
     uint64_t      refusals[FQ_REASON_END]; /* by reason */
 } fq_board_peer;
 

@@ -64,6 +64,8 @@ static json_t *peer_json(builder *b, const fq_board_peer *peer) {
     set(b, out, "refusals", refusals(b, peer->refusals));
     set(b, out, "bytes_in", integer(peer->bytes_in));
     set(b, out, "bytes_out", integer(peer->bytes_out));
+    set(b, out, "cpu_s", json_real(peer->cpu_s));
+    set(b, out, "joules", json_real(peer->joules));
     return out;
 }
 

@@ -130,6 +130,15 @@ static void put_peers(const fq_board *board, fq_buffer *out) {
     for (size_t p = 0; p < board->n_peers; p++)
         sample(out, "fedq_peer_refused_total", "peer", board->peers[p].name,
                (double)board->peers[p].refused);
+    head(out, "fedq_peer_cpu_seconds_total", "counter",
+         "Processor time of the accepted updates' turns, by peer, as it says.");
+    for (size_t p = 0; p < board->n_peers; p++)
+        sample(out, "fedq_peer_cpu_seconds_total", "peer", board->peers[p].name,
+               board->peers[p].cpu_s);
+    head(out, "fedq_peer_joules_total", "counter",
+         "Energy that the peer's machine took in those turns, as it says; 0: it cannot tell.");
+    for (size_t p = 0; p < board->n_peers; p++)
+        sample(out, "fedq_peer_joules_total", "peer", board->peers[p].name, board->peers[p].joules);
     head(out, "fedq_peer_heard_seconds", "gauge",
          "Since a peer's last message; absent if there was none since the coordinator started.");
     for (size_t p = 0; p < board->n_peers; p++)

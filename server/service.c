@@ -147,7 +147,9 @@ static void show_peer(const service *s, const peer *p, fq_board_peer *out) {
                            .accepted = p->accepted,
                            .refused = p->refused,
                            .bytes_in = p->bytes_in,
-                           .bytes_out = p->bytes_out};
+                           .bytes_out = p->bytes_out,
+                           .cpu_s = 1e-3 * (double)p->cpu_ms,
+                           .joules = 1e-3 * (double)p->millijoules};
     snprintf(out->name, sizeof out->name, "%s", p->entry.name);
     snprintf(out->software, sizeof out->software, "%s", p->software);
     fq_public_key_text(&p->entry.key, out->key);

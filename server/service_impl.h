@@ -29,6 +29,7 @@ typedef struct peer {
     uint8_t         widths[FQ_MAX_WIDTHS], model_bits;
     bool            able; /* has the memory that a turn needs, as far as it says */
     uint64_t        strikes, accepted, refused, bytes_in, bytes_out;
+    uint64_t        cpu_ms, millijoules; /* of the updates accepted, as it says */
     uint64_t        refusals[FQ_REASON_END];
 } peer;
 
@@ -75,7 +76,8 @@ typedef struct seat {
     char           text[160];
     unsigned char  nonce[FQ_SEAL_NONCE_BYTES];
     uint8_t        model_bits;
-    unsigned char *bytes; /* [total] the sealed update as far as it has come */
+    uint64_t       cpu_ms, millijoules; /* of the turn, as offered */
+    unsigned char *bytes;               /* [total] the sealed update as far as it has come */
     size_t         total, have;
 } seat;
 

@@ -285,6 +285,8 @@ void upload_offer(service *s, peer *p, const fq_update_part *part) {
     memcpy(t->nonce, part->nonce, sizeof t->nonce);
     t->total = (size_t)part->total;
     t->model_bits = part->model_bits;
+    t->cpu_ms = part->cpu_ms;
+    t->millijoules = part->millijoules;
     grant(s, t);
 }
 
@@ -337,16 +339,19 @@ void seat_judge(service *s, seat *t, fq_reason reason, const char *text) {
     if (reason == FQ_REASON_NONE) {
         s->n_accepted++;
         p->accepted++;
+        p->cpu_ms += t->cpu_ms;
+        p->millijoules += t->millijoules;
         p->strikes = 0;
         s->last_accepted[t->client] = s->plan.round + 1;
     } else {
         peer_count_refusal(s, p, reason);
         p->strikes++;
     }
-    fq_log_write(s->options->log, reason == FQ_REASON_NONE ? FQ_LOG_DEBUG : FQ_LOG_WARN,
-                 reason == FQ_REASON_NONE ? "update_accepted" : "update_refused",
-                 "round=%" PRIu32 " client=%" PRIu64 " peer=%s reason=%s text=%s",
-                 s->plan.round + 1, t->client, p->entry.name, fq_reason_name(reason),
-                 fq_log_quote(text, quoted));
+    fq_log_write(
+        s->options->log, reason == FQ_REASON_NONE ? FQ_LOG_DEBUG : FQ_LOG_WARN,
+        reason == FQ_REASON_NONE ? "update_accepted" : "update_refused",
+        "round=%" PRIu32 " client=%" PRIu64 " peer=%s reason=%s cpu_s=%.3f joules=%.1f text=%s",
+        s->plan.round + 1, t->client, p->entry.name, fq_reason_name(reason),
+        1e-3 * (double)t->cpu_ms, 1e-3 * (double)t->millijoules, fq_log_quote(text, quoted));
     send_receipt(s, p, s->plan.round, t->client, reason, text);
 }

@@ -1,154 +1,28 @@
-#include "base/file.h"
-#include "experiment/experiment.h"
-#include "model/modelfile.h"
 #include "sim/commands.h"
+#include "sim/eval_device.h"
+#include "sim/operand.h"
 
 #include <jansson.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 typedef struct evaluation {
-    fq_model      *model;
-    float         *w;
-    fq_provenance  from;
-    fq_document   *document;
-    fq_experiment *experiment;
-    fq_dataset    *dataset;
-    fq_partition  *partition;
-    fq_pool       *pool;
-    fq_evaluator  *evaluator;
-    fq_figure      figures[FQ_MAX_FIGURES];
-    size_t         n;
+    fq_operand_model on;
+    fq_evaluator    *evaluator;
+    fq_figure        figures[FQ_MAX_FIGURES];
+    size_t           n;
 } evaluation;
 
-static bool is_folder(const char *path) {
-    struct stat info;
-    return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
-}
-
-/* model.fq of a run's folder, or the file itself; settings.yaml beside it, if there. */
-static fq_status find_files(const char *operand, char model[PATH_MAX], char settings[PATH_MAX]) {
-    char folder[PATH_MAX];
-    if (strlen(operand) + 32 > PATH_MAX)
-        return fq_fail(FQ_EINVAL, "path too long: %s", operand);
-    if (is_folder(operand)) {
-        snprintf(folder, sizeof folder, "%s/", operand);
-        snprintf(model, PATH_MAX, "%s/model.fq", operand);
-        if (!fq_file_exists(model))
-            return fq_fail(FQ_EIO,
-                           "%s holds no model.fq; has the run ended? `fedq-sim run FILE --resume` "
-                           "goes on with it",
-                           operand);
-    } else {
-        const char *slash = strrchr(operand, '/');
-        snprintf(folder, sizeof folder, "%.*s", slash == NULL ? 0 : (int)(slash - operand) + 1,
-                 operand);
-        snprintf(model, PATH_MAX, "%s", operand);
-    }
-    if (snprintf(settings, PATH_MAX, "%ssettings.yaml", folder) >= PATH_MAX ||
-        !fq_file_exists(settings))
-        settings[0] = '\0';
-    return FQ_OK;
-}
-
-static fq_status set_text(fq_document *document, const char *key, const char *value) {
-    char assignment[2 * FQ_TEXT_BYTES];
-    snprintf(assignment, sizeof assignment, "%s=%s", key, value);
-    return fq_document_set(document, assignment);
-}
-
-static fq_status set_list(fq_document *document, const char *key, const char *values) {
-    char list[FQ_TEXT_BYTES];
-    if (snprintf(list, sizeof list, "[%s]", values) >= (int)sizeof list)
-        return fq_fail(FQ_EINVAL, "--%s: too long", strrchr(key, '.') + 1);
-    return set_text(document, key, list);
-}
-
-/* The input must be prepared as the model was trained to expect it. */
-static fq_status set_normalization(fq_document *document, const fq_provenance *from) {
-    char mean[512] = "[", std[512] = "[";
-    if (from->n_norm == 0)
-        return FQ_OK;
-    for (uint32_t c = 0; c < from->n_norm; c++) {
-        size_t m = strlen(mean), s = strlen(std);
-        snprintf(mean + m, sizeof mean - m, "%s%.9g", c == 0 ? "" : ", ", (double)from->mean[c]);
-        snprintf(std + s, sizeof std - s, "%s%.9g", c == 0 ? "" : ", ", (double)from->std[c]);
-    }
-    strcat(mean, "]");
-    strcat(std, "]");
-    FQ_TRY(set_text(document, "data.normalize", "custom"));
-    FQ_TRY(set_text(document, "data.mean", mean));
-    return set_text(document, "data.std", std);
-}
-
-/* Settings: those of the run if there are any, then what the model says, then the options. */
-static fq_status load_settings(const fq_cli *cli, evaluation *eval, const char *settings) {
-    if (settings[0] != '\0')
-        FQ_TRY(fq_document_read(&eval->document, settings));
-    else
-        FQ_TRY(fq_document_parse(&eval->document, "defaults",
-                                 (fq_cbytes){(const unsigned char *)"", 0}));
-    fq_document *document = eval->document;
-    if (settings[0] == '\0' && eval->from.dataset[0] != '\0')
-        FQ_TRY(set_text(document, "data.set", eval->from.dataset));
-    FQ_TRY(set_normalization(document, &eval->from));
-    const char *data = fq_cli_text(cli, "data", NULL);
-    if (data != NULL) {
-        FQ_TRY(set_text(document, "data.set", data));
-        FQ_TRY(set_text(document, "data.path", "''"));
-    }
-    static const char *const lists[][2] = {{"weights", "evaluate.weights"},
-                                           {"activations", "evaluate.activations"},
-                                           {"ranges", "evaluate.ranges"},
-                                           {"granularity", "evaluate.granularity"}};
-    for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++)
-        if (fq_cli_has(cli, lists[i][0]))
-            FQ_TRY(set_list(document, lists[i][1], fq_cli_text(cli, lists[i][0], "")));
-    for (size_t i = 0; i < fq_cli_count(cli, "set"); i++) {
-        const char *assignment = fq_cli_nth(cli, "set", i);
-        if (strncmp(assignment, "data.", 5) != 0 && strncmp(assignment, "evaluate.", 9) != 0)
-            return fq_fail(FQ_EINVAL,
-                           "--set %s: an evaluation has settings under data and evaluate only",
-                           assignment);
-        FQ_TRY(fq_document_set(document, assignment));
-    }
-    eval->experiment = malloc(sizeof *eval->experiment);
-    if (eval->experiment == NULL)
-        return fq_fail(FQ_ENOMEM, "no memory for the settings");
-    return fq_experiment_load(document, eval->experiment);
-}
-
-static fq_status check_fit(const evaluation *eval) {
-    const fq_network *network = fq_model_network(eval->model);
-    fq_shape          data = fq_dataset_shape(eval->dataset), model = network->input;
-    if (data.c != model.c || data.h != model.h || data.w != model.w)
-        return fq_fail(FQ_EINVAL, "%s has examples of %ux%ux%u; the model takes %ux%ux%u",
-                       fq_dataset_name(eval->dataset), data.c, data.h, data.w, model.c, model.h,
-                       model.w);
-    if (fq_dataset_classes(eval->dataset) > network->n_classes)
-        return fq_fail(FQ_EINVAL, "%s has %u classes; the model knows %u",
-                       fq_dataset_name(eval->dataset), fq_dataset_classes(eval->dataset),
-                       network->n_classes);
-    return FQ_OK;
-}
-
 static fq_status evaluate(evaluation *eval, size_t workers) {
-    fq_experiment *e = eval->experiment;
-    uint64_t       seed = (uint64_t)e->head.seed;
-    e->data.use = FQ_USE_TEST;
-    FQ_TRY(fq_dataset_open(&e->data, seed, &eval->dataset));
-    FQ_TRY(check_fit(eval));
-    if (fq_dataset_can_train(eval->dataset))
-        FQ_TRY(fq_partition_create(&eval->partition, eval->dataset, &e->data, seed));
-    FQ_TRY(fq_pool_create(&eval->pool, workers));
-    FQ_TRY(fq_evaluator_create(&eval->evaluator, eval->model, eval->dataset, eval->partition,
-                               &e->evaluate, seed, eval->pool));
+    fq_operand_model *on = &eval->on;
+    fq_experiment    *e = on->experiment;
+    FQ_TRY(fq_operand_data(workers, on));
+    FQ_TRY(fq_evaluator_create(&eval->evaluator, on->model, on->dataset, on->partition,
+                               &e->evaluate, (uint64_t)e->head.seed, on->pool));
     FQ_TRY(fq_evaluator_learn(eval->evaluator, &e->recipe));
     eval->n = fq_evaluator_count(eval->evaluator);
-    return fq_evaluator_run(eval->evaluator, eval->w, eval->figures);
+    return fq_evaluator_run(eval->evaluator, on->w, eval->figures);
 }
 
 static void print_bits(char out[16], int bits) {
@@ -186,32 +60,79 @@ static void print_json(const evaluation *eval) {
                                         f->rule, "accuracy", f->accuracy, "loss", f->loss, "noise",
                                         f->noise, "bits_per_value", f->step_bits));
     }
-    json_t *root =
-        json_pack("{s:s, s:I, s:s, s:o}", "data", fq_dataset_name(eval->dataset), "test_examples",
-                  (json_int_t)fq_dataset_test_count(eval->dataset), "granularity",
-                  eval->experiment->evaluate.granularity.v[0], "figures", figures);
+    json_t *root = json_pack("{s:s, s:I, s:s, s:o}", "data", fq_dataset_name(eval->on.dataset),
+                             "test_examples", (json_int_t)fq_dataset_test_count(eval->on.dataset),
+                             "granularity", eval->on.experiment->evaluate.granularity.v[0],
+                             "figures", figures);
     json_dumpf(root, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(15));
     putchar('\n');
     json_decref(root);
 }
 
-static void release(evaluation *eval) {
-    fq_evaluator_destroy(&eval->evaluator);
-    fq_pool_destroy(&eval->pool);
-    fq_partition_destroy(&eval->partition);
-    fq_dataset_close(&eval->dataset);
-    fq_document_destroy(&eval->document);
-    free(eval->experiment);
-    fq_model_destroy(&eval->model);
-    free(eval->w);
+/* A quantized file is what it is. */
+static fq_status refuse_options(const fq_cli *cli) {
+    static const char *const options[] = {"weights", "activations", "ranges", "granularity"};
+    for (size_t i = 0; i < sizeof options / sizeof *options; i++)
+        if (fq_cli_has(cli, options[i]))
+            return fq_fail(FQ_EINVAL,
+                           "--%s: %s is quantized and evaluated as it is; the float model can be "
+                           "evaluated at other widths",
+                           options[i], cli->operands[0]);
+    return FQ_OK;
+}
+
+static void print_device_text(const fq_device_figures *f) {
+    static const char *const names[] = {"simulated", "integer"};
+    printf("%-8s %-12s %-16s %9s %9s\n", "weights", "activations", "arithmetic", "accuracy",
+           "loss");
+    for (int k = 0; k < 2; k++)
+        printf("%-8d %-12d %-16s %8.2f%% %9.4f\n", f->weight_bits, f->activation_bits, names[k],
+               100.0 * f->accuracy[k], f->loss[k]);
+    printf("the same class for %zu of %zu examples\n", f->same_class, f->examples);
+}
+
+static void print_device_json(const fq_operand_model *on, const fq_device_figures *f) {
+    json_t *root =
+        json_pack("{s:s, s:I, s:i, s:i, s:{s:f, s:f}, s:{s:f, s:f}, s:I}", "data",
+                  fq_dataset_name(on->dataset), "test_examples", (json_int_t)f->examples, "weights",
+                  f->weight_bits, "activations", f->activation_bits, "simulated", "accuracy",
+                  f->accuracy[0], "loss", f->loss[0], "integer", "accuracy", f->accuracy[1], "loss",
+                  f->loss[1], "same_class", (json_int_t)f->same_class);
+    json_dumpf(root, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(15));
+    putchar('\n');
+    json_decref(root);
+}
+
+static fq_status evaluate_device(const fq_cli *cli, fq_operand_model *on, size_t workers) {
+    fq_device_figures figures;
+    FQ_TRY(fq_operand_data(workers, on));
+    FQ_TRY(fq_device_evaluate(on, &figures));
+    if (fq_cli_has(cli, "json"))
+        print_device_json(on, &figures);
+    else
+        print_device_text(&figures);
+    return FQ_OK;
+}
+
+static fq_status evaluate_float(const fq_cli *cli, evaluation *eval, size_t workers) {
+    FQ_TRY(evaluate(eval, workers));
+    if (fq_cli_has(cli, "json"))
+        print_json(eval);
+    else
+        print_text(eval);
+    return FQ_OK;
 }
 
 int fq_sim_eval_command(const fq_cli *cli, const char *command_line) {
     (void)command_line;
-    char        model[PATH_MAX], settings[PATH_MAX];
-    size_t      workers;
-    int         code = FQ_EXIT_FAILED;
-    evaluation *eval = calloc(1, sizeof *eval);
+    static const fq_option_key keys[] = {{"weights", "evaluate.weights", true},
+                                         {"activations", "evaluate.activations", true},
+                                         {"ranges", "evaluate.ranges", true},
+                                         {"granularity", "evaluate.granularity", true}};
+    size_t                     workers;
+    bool                       device;
+    int                        code = FQ_EXIT_FAILED;
+    evaluation                *eval = calloc(1, sizeof *eval);
     if (eval == NULL)
         return code;
     if (fq_sim_workers(cli, &workers) != FQ_OK) {
@@ -219,21 +140,21 @@ int fq_sim_eval_command(const fq_cli *cli, const char *command_line) {
         return fq_cli_wrong(cli, stderr);
     }
     fq_status status;
-    FQ_GO(status, find_files(cli->operands[0], model, settings));
-    FQ_GO(status, fq_modelfile_read(model, &eval->model, &eval->w, &eval->from));
+    FQ_GO(status, fq_operand_read(cli->operands[0], &eval->on));
+    FQ_GO(status, fq_device_is(eval->on.path, &device));
     code = FQ_EXIT_USAGE;
-    FQ_GO(status, load_settings(cli, eval, settings));
+    if (device)
+        FQ_GO(status, refuse_options(cli));
+    FQ_GO(status, fq_operand_settings(cli, keys, sizeof keys / sizeof *keys, &eval->on));
     code = FQ_EXIT_FAILED;
-    FQ_GO(status, evaluate(eval, workers));
+    FQ_GO(status,
+          device ? evaluate_device(cli, &eval->on, workers) : evaluate_float(cli, eval, workers));
     code = FQ_EXIT_OK;
-    if (fq_cli_has(cli, "json"))
-        print_json(eval);
-    else
-        print_text(eval);
 done:
     if (status != FQ_OK)
         (void)fq_command_failed(cli, status);
-    release(eval);
+    fq_evaluator_destroy(&eval->evaluator);
+    fq_operand_fini(&eval->on);
     free(eval);
     return code;
 }

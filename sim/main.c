@@ -68,6 +68,8 @@ static const char *const eval_description[] = {
     "Evaluates a model in float and at each bit-width on the test part of its data set. The "
     "operand is a run's folder or "
     "a model file.",
+    "A file that export has quantized is evaluated as it is: fake-quantized in float32, as the "
+    "figures of a float model are, and in the integers that a device computes.",
     NULL,
 };
 
@@ -85,6 +87,41 @@ static const char *const report_description[] = {
     "bit-width and by bytes "
     "sent, with the spread over seeds; weight histograms; settings. A sweep's folder stands for "
     "all its runs.",
+    NULL,
+};
+
+static const fq_option export_options[] = {
+    {"bits", 'b', "BITS", false, "Bit-width of the weights, 1 to 8; 32: a float model"},
+    {"activations", 'a', "BITS", false,
+     "Bit-width of the activations, 1 to 8; 32: float, only the weights are quantized. Default: 8"},
+    {"format", 'F', "NAME", false, "Format of the file: fq. Default: fq"},
+    {"output", 'o', "FILE", false, "The file to write"},
+    {"granularity", 'g', "NAME", false,
+     "What shares a scale: tensor, or channel (of the output). Default: as evaluate.granularity"},
+    {"ranges", 'r', "RULE", false,
+     "Range rule of the weights (`fedq-sim list ranges`). Default: mse"},
+    {"activation-ranges", 0, "RULE", false,
+     "mse or minmax over training examples; stored: the running ranges of the training. Default: "
+     "mse"},
+    {"data", 'd', "SET", false,
+     "Data set of the calibration; default: the one that the model was trained on"},
+    {"set", 's', "KEY=VALUE", true, "Override any setting under data or evaluate"},
+    {"workers", 'j', "N", false, "Worker threads; default: one per processor"},
+    {0},
+};
+static const fq_example export_examples[] = {
+    {"fedq-sim export runs/demo/mqat-1 --bits 4 -o mqat-4.fq",
+     "4-bit weights, 8-bit activations, for fedq-client infer"},
+    {"fedq-sim export model.fq --bits 8 --granularity channel --activation-ranges minmax -o m8.fq",
+     NULL},
+    {0},
+};
+static const char *const export_description[] = {
+    "Quantizes a trained model for a device and writes it to a file. The operand is a run's folder "
+    "or a float model file.",
+    "Batch norm is folded into the weights before it. Ranges of activations come from training "
+    "examples (evaluate.calibration_examples, evaluate.calibration_clients), or from the training "
+    "itself. The file is a function of model, settings and data alone.",
     NULL,
 };
 
@@ -119,14 +156,16 @@ static const fq_command commands[] = {
      eval_examples},
     {"report", "RUN...", "Make a report from runs", report_description, report_options,
      report_examples},
+    {"export", "RUN_OR_MODEL", "Quantize a model for a device", export_description, export_options,
+     export_examples},
     {"check", "FILE.yaml", "Check an experiment, its memory and time", check_description,
      check_options, NULL},
     {"list", "KIND", "List what settings can name", list_description, list_options, NULL},
     {0},
 };
-static fq_command_function *const functions[] = {fq_sim_run_command, fq_sim_eval_command,
-                                                 fq_sim_report_command, fq_sim_check_command,
-                                                 fq_sim_list_command};
+static fq_command_function *const functions[] = {fq_sim_run_command,    fq_sim_eval_command,
+                                                 fq_sim_report_command, fq_sim_export_command,
+                                                 fq_sim_check_command,  fq_sim_list_command};
 
 static const char *const program_description[] = {
     "fedq trains neural networks by federated averaging so that one model stays accurate at every "

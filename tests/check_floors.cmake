@@ -1,6 +1,6 @@
 # cmake -DROOT=<tree> -P check_floors.cmake
 #
-# Reads the #include lines of common/, sim/, server/ and client/. A folder includes itself and folders on
+# Reads the #include lines of common/, sim/, server/, client/ and lib/. A folder includes itself and folders on
 # lower floors; an outside library is included only by its door. Names file, line and reason of whatever
 # does otherwise, and fails.
 cmake_minimum_required(VERSION 3.25)
@@ -10,7 +10,7 @@ set(floor_math 1)
 foreach(folder program model quant data)
   set(floor_${folder} 2)
 endforeach()
-foreach(folder algo robust)
+foreach(folder algo robust infer)
   set(floor_${folder} 3)
 endforeach()
 set(floor_protocol 4)
@@ -23,7 +23,7 @@ endforeach()
 foreach(folder report run)
   set(floor_${folder} 7)
 endforeach()
-foreach(folder sim server client)
+foreach(folder sim server client lib)
   set(floor_${folder} 8)
 endforeach()
 
@@ -89,7 +89,7 @@ macro(check_doors file text header)
 endmacro()
 
 file(GLOB_RECURSE files RELATIVE ${ROOT} ${ROOT}/common/*.[ch] ${ROOT}/sim/*.[ch] ${ROOT}/server/*.[ch]
-     ${ROOT}/client/*.[ch])
+     ${ROOT}/client/*.[ch] ${ROOT}/lib/*.[ch])
 list(LENGTH files n_files)
 if(n_files EQUAL 0)
   message(FATAL_ERROR "no sources below ${ROOT}")

@@ -100,16 +100,6 @@ static fq_status check_twice(const char *key, const fq_words *words) {
     return FQ_OK;
 }
 
-static fq_status find_granularity(const char *name, fq_granularity *out) {
-    for (int i = 0; fq_granularity_names[i] != NULL; i++)
-        if (strcmp(name, fq_granularity_names[i]) == 0) {
-            *out = (fq_granularity)i;
-            return FQ_OK;
-        }
-    return fq_fail(FQ_EINVAL,
-                   "evaluate.granularity: \"%s\" is not allowed; expected tensor or channel", name);
-}
-
 /* Every rule in every granularity, by rule; learned steps have the one granularity of training. */
 static fq_status list_rules(const fq_eval_settings *settings, fq_eval_wanted *out) {
     FQ_TRY(check_twice("ranges", &settings->ranges));
@@ -129,7 +119,11 @@ static fq_status list_rules(const fq_eval_settings *settings, fq_eval_wanted *ou
             const char   *granularity = settings->granularity.v[g];
             fq_eval_rule *next = &out->rules[out->n_rules++];
             next->rule = rule;
-            FQ_TRY(find_granularity(granularity, &next->granularity));
+            if (!fq_granularity_find(granularity, &next->granularity))
+                return fq_fail(FQ_EINVAL,
+                               "evaluate.granularity: \"%s\" is not allowed; expected tensor or "
+                               "channel",
+                               granularity);
             snprintf(next->name, sizeof next->name, "%s%s%s", rule->name, g == 0 ? "" : "/",
                      g == 0 ? "" : granularity);
         }

@@ -6,6 +6,9 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#if defined(__arm__)
+#include <sys/auxv.h>
+#endif
 
 typedef struct row {
     const fq_kernels *kernels;
@@ -26,10 +29,18 @@ static bool runs_v3(void) {
            __builtin_cpu_supports("popcnt") && __builtin_cpu_supports("sse4.2");
 }
 
+#if defined(FQ_HAVE_V4)
 static bool runs_v4(void) {
     return runs_v3() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
            __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
            __builtin_cpu_supports("avx512vl");
+}
+#endif
+
+#elif defined(__arm__)
+static bool runs_neon(void) {
+    enum { NEON = 1 << 12, VFPV4 = 1 << 16 }; /* HWCAP_ of the kernel's asm/hwcap.h */
+    return (getauxval(AT_HWCAP) & (NEON | VFPV4)) == (NEON | VFPV4);
 }
 #endif
 
@@ -39,7 +50,11 @@ static const row rows[] = {
     {&fq_kernels_baseline, runs_anywhere},
 #if defined(__x86_64__)
     {&fq_kernels_v3, runs_v3},
+#if defined(FQ_HAVE_V4)
     {&fq_kernels_v4, runs_v4},
+#endif
+#elif defined(__arm__)
+    {&fq_kernels_neon, runs_neon},
 #endif
 };
 
@@ -48,7 +63,12 @@ enum { N_ROWS = sizeof rows / sizeof rows[0] };
 const char *const fq_kernel_names[] = {
     "plain", "baseline",
 #if defined(__x86_64__)
-    "v3",    "v4",
+    "v3",
+#if defined(FQ_HAVE_V4)
+    "v4",
+#endif
+#elif defined(__arm__)
+    "neon",
 #endif
     NULL,
 };

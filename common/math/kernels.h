@@ -6,7 +6,7 @@
  * batch hold finite values that nobody reads: inputs are zero there, and so is the gradient of the
  * loss.
  *
- * FQ_KERNELS=plain|baseline|v3|v4 in the environment forces a row (for tests); a row that this
+ * FQ_KERNELS=plain|baseline|v3|v4|neon in the environment forces a row (for tests); a row that this
  * processor cannot run is refused. `plain` is the slow reference: the meaning of all the others.
  */
 #ifndef FQ_MATH_KERNELS_H

@@ -413,6 +413,37 @@ bool fq_model_site_nonnegative(const fq_model *model, size_t site) {
     return site_value(model, site)->nonnegative;
 }
 
+size_t fq_model_site_layer(const fq_model *model, size_t site) {
+    assert(site < model->n_sites);
+    return model->site_layer[site];
+}
+
+size_t fq_model_layer_inputs(const fq_model *model, size_t layer) {
+    return model->nodes[layer].layer->n_inputs;
+}
+
+size_t fq_model_layer_input(const fq_model *model, size_t layer, size_t k) {
+    assert(layer < model->network.n_layers && k < model->nodes[layer].layer->n_inputs);
+    return model->nodes[layer].input[k];
+}
+
+fq_shape fq_model_value_shape(const fq_model *model, size_t value) {
+    assert(value <= model->network.n_layers);
+    return model->values[value].shape;
+}
+
+const fq_tensor *fq_model_layer_tensor(const fq_model *model, size_t layer, fq_tensor_kind kind) {
+    const fq_node *node = &model->nodes[layer];
+    for (size_t t = 0; t < node->plan.n_tensors; t++)
+        if (node->plan.tensors[t].kind == kind)
+            return &model->tensors[node->tensor[t]];
+    return NULL;
+}
+
+size_t fq_model_layer_groups(const fq_model *model, size_t layer) {
+    return model->nodes[layer].plan.n_channel_groups;
+}
+
 double fq_model_macs(const fq_model *model) {
     return model->macs;
 }

@@ -52,7 +52,16 @@ const fq_tensor *fq_model_tensor(const fq_model *model, size_t index); /* in ord
 size_t fq_model_site_count(const fq_model *model);
 /* True if no value at this site can be negative (it comes from a ReLU or a pool or flatten of one).
  */
-bool   fq_model_site_nonnegative(const fq_model *model, size_t site);
+bool fq_model_site_nonnegative(const fq_model *model, size_t site);
+/* The graph: value 0 is the network's input, value i + 1 the output of layer i. */
+size_t   fq_model_site_layer(const fq_model *model, size_t site);
+size_t   fq_model_layer_inputs(const fq_model *model, size_t layer);
+size_t   fq_model_layer_input(const fq_model *model, size_t layer, size_t k); /* a value */
+fq_shape fq_model_value_shape(const fq_model *model, size_t value);
+/* A layer's tensor of that kind, the first one; NULL: it has none. Extra tensors are no layer's. */
+const fq_tensor *fq_model_layer_tensor(const fq_model *model, size_t layer, fq_tensor_kind kind);
+/* Runs of channels that the layer keeps apart; 0: none. */
+size_t fq_model_layer_groups(const fq_model *model, size_t layer);
 double fq_model_macs(const fq_model *model); /* multiply-adds of one example, forward */
 
 /* Initial values, a function of seed alone: weights and biases of conv2d and dense uniform in
@@ -66,6 +75,12 @@ void fq_model_init(const fq_model *model, uint64_t seed, float *w);
  * batch norm, grouped convolution, groups of a norm that would be cut, a sum of unequal widths. */
 FQ_MUST_CHECK fq_status fq_model_narrow(const fq_model *model, double ratio, uint8_t mark,
                                         uint8_t *level);
+
+/* The same function without batch norm that follows a conv2d or dense layer, whose weights and bias
+ * take it in, and without what methods have added; *folded [fq_model_size of *out], free(). Batch
+ * norm elsewhere stays. */
+FQ_MUST_CHECK fq_status fq_model_fold(const fq_model *model, const float *w, fq_model **out,
+                                      float **folded);
 
 /* What happens to the input of a site. Both may be NULL. Called on [features, lanes] with `batch`
  * valid lanes. quantize: y from x (y is a buffer of the workspace). pull: turn dy, the gradient by
@@ -81,12 +96,20 @@ typedef struct fq_site_hook {
     bool pull_everywhere;
 } fq_site_hook;
 
+/* Sees every computed value in turn, the network's input first; flattened ones are not computed. */
+typedef struct fq_watch {
+    void *context;
+    void (*see)(void *context, size_t value, size_t features, size_t batch, size_t lanes,
+                const float *x);
+} fq_watch;
+
 typedef struct fq_pass {
     size_t              batch;        /* examples; <= the workspace's */
     bool                train;        /* dropout on, batch statistics, caches kept */
     uint64_t            seed, client; /* name the dropout stream */
     uint32_t            round, step;
     const fq_site_hook *sites; /* NULL: float activations */
+    const fq_watch     *watch; /* NULL: nobody looks */
     float *statistics; /* flat vector whose FQ_STATISTIC values training updates; NULL: none */
 } fq_pass;
 

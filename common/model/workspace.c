@@ -247,11 +247,20 @@ static const float *enter_site(const fq_model *model, fq_workspace *ws, const fq
     return ws->quantized[site] ? y : x;
 }
 
+/* Let the watcher see a value. */
+static void show(const fq_model *model, const fq_workspace *ws, const fq_pass *pass, size_t value) {
+    size_t lanes = fq_lanes(pass->batch);
+    if (pass->watch != NULL)
+        pass->watch->see(pass->watch->context, value, fq_shape_count(model->values[value].shape),
+                         pass->batch, lanes, value_at(model, ws, value, lanes));
+}
+
 const float *fq_model_forward(const fq_model *model, fq_workspace *ws, const float *w,
                               const fq_pass *pass) {
     assert(pass->batch > 0 && pass->batch <= ws->max_batch);
     assert(ws->layout == &model->layouts[ws->train][ws->sites]);
     assert(ws->train || !pass->train);
+    show(model, ws, pass, 0);
     for (size_t i = 0; i < model->network.n_layers; i++) {
         const fq_node *node = &model->nodes[i];
         if (node->layer->forward == NULL || node->skipped)
@@ -263,6 +272,7 @@ const float *fq_model_forward(const fq_model *model, fq_workspace *ws, const flo
         if (node->site != FQ_NONE)
             p.x[0] = enter_site(model, ws, pass, i, p.x[0]);
         node->layer->forward(&p);
+        show(model, ws, pass, i + 1);
     }
     return value_at(model, ws, model->network.n_layers, fq_lanes(pass->batch));
 }

@@ -3,9 +3,19 @@
 #include <assert.h>
 #include <float.h>
 #include <math.h>
+#include <string.h>
 
 const char *const fq_grid_names[] = {"signed", "narrow", "unsigned", "asymmetric", NULL};
 const char *const fq_granularity_names[] = {"tensor", "channel", NULL};
+
+bool fq_granularity_find(const char *name, fq_granularity *out) {
+    for (int i = 0; fq_granularity_names[i] != NULL; i++)
+        if (strcmp(name, fq_granularity_names[i]) == 0) {
+            *out = (fq_granularity)i;
+            return true;
+        }
+    return false;
+}
 
 /* Smallest step, and the largest one whose outermost level (code 255) is still finite. */
 static const float MIN_STEP = 1e-8f, MAX_STEP = FLT_MAX / 256.0f;

@@ -69,6 +69,9 @@ extern const float fq_gauss_steps[FQ_MAX_BITS + 1];
 typedef enum fq_granularity { FQ_PER_TENSOR, FQ_PER_CHANNEL } fq_granularity;
 extern const char *const fq_granularity_names[]; /* "tensor", "channel" */
 
+/* Whether `name` is one of fq_granularity_names; then it is in `out`. */
+bool fq_granularity_find(const char *name, fq_granularity *out);
+
 typedef struct fq_weight_format {
     const fq_range_rule *rule;
     fq_range_options     options;

@@ -45,6 +45,8 @@ static void put_update_part(Fq__Wire__UpdatePart *out, const fq_update_part *par
     out->total = part->total;
     out->offset = part->offset;
     out->model_bits = part->model_bits;
+    out->cpu_ms = part->cpu_ms;
+    out->millijoules = part->millijoules;
 }
 
 static fq_status pack(const Fq__Wire__Head *head, fq_buffer *out) {
@@ -428,11 +430,18 @@ static fq_status take_model_part(const Fq__Wire__ModelPart *message, fq_model_pa
     return take_bits(message->model_bits, &out->model_bits);
 }
 
+/* For people only: nonsense counts as not known, and no sum of such values can run over. */
+static uint64_t cost_of(uint64_t told) {
+    return told <= FQ_MAX_COST ? told : 0;
+}
+
 static fq_status take_update_part(const Fq__Wire__UpdatePart *message, fq_update_part *out) {
     *out = (fq_update_part){.round = message->round,
                             .client = message->client,
                             .total = message->total,
-                            .offset = message->offset};
+                            .offset = message->offset,
+                            .cpu_ms = cost_of(message->cpu_ms),
+                            .millijoules = cost_of(message->millijoules)};
     if (message->offset > message->total)
         return fq_fail(FQ_EPROTO, "offset %" PRIu64 " of an update of %" PRIu64 " bytes",
                        message->offset, message->total);

@@ -128,7 +128,10 @@ typedef struct fq_update_part {
     uint64_t      total;                      /* bytes */
     uint64_t      offset; /* want: everything before it has arrived; chunk: where the body goes */
     uint8_t       model_bits;
+    /* offer: what the turn took; 0: not known. At most FQ_MAX_COST, whatever a peer says. */
+    uint64_t cpu_ms, millijoules;
 } fq_update_part;
+#define FQ_MAX_COST ((uint64_t)1 << 40)
 
 typedef struct fq_receipt {
     uint32_t  round;

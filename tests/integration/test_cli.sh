@@ -2,7 +2,7 @@
 # The command line: help, exit codes, what goes to stdout and what to stderr, signals, machine-readable output.
 . "$(dirname "$0")/lib.sh"
 limit=60
-commands=(run eval report check list)
+commands=(run eval report export check list)
 kinds=(models datasets algorithms robustness ranges quantizers aggregators layers kernels)
 
 # ---- help and version: results, so on stdout

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 enum { DIED = 77, EXIT_OF_STATUS = 100 };
@@ -166,6 +167,8 @@ static int be_client(char **arguments) {
                                                .server = &server},
                                       .server = config.server,
                                       .name = config.name,
+                                      .gates = config.gates,
+                                      .root = home, /* so that a test can be its machine */
                                       .log = &log};
     how_to_die = (death)atoi(arguments[4]);
     steps_left = atoi(arguments[5]);
@@ -420,6 +423,39 @@ static void test_ends(void) {
     coordinator_end(&c);
 }
 
+/* While its gate is closed a client says no word; when it opens, it takes part. */
+static void test_gate(void) {
+    static const char gates[] = "gates: {on_power: true}\n";
+    coordinator       c;
+    char              path[PATH_MAX];
+    coordinator_begin(&c, SETTINGS);
+    client who = make_client(&c, "gate", 1);
+    fq_path_join(who.home, "client.yaml", path);
+    FILE *config = fopen(path, "a");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(config);
+    fputs(gates, config);
+    fclose(config);
+    fq_path_join(who.home, "sys/class/power_supply/BAT0", path);
+    FQ_ASSERT_OK(fq_folder_make(path));
+    fq_path_join(who.home, "sys/class/power_supply/BAT0/type", path);
+    fq_test_write(path, "Battery\n", 8);
+    coordinator_restart(&c, KIND, 2, 1);
+    fflush(NULL);
+    pid_t plug = fork();
+    if (plug == 0) {
+        usleep(1500000);
+        _exit(unlink(path) != 0);
+    }
+    CU_ASSERT_EQUAL(run_client(&c, &who, NEVER, 0), 0);
+    CU_ASSERT_EQUAL(waitpid(plug, NULL, 0), plug);
+    check_same(&c);
+    CU_ASSERT_EQUAL(c.hellos, 1);
+    CU_ASSERT(log_says(&who, "event=gate_closed text=\"not on mains power\""));
+    CU_ASSERT(log_says(&who, "event=gate_open"));
+    forget_client(&who);
+    coordinator_end(&c);
+}
+
 int main(int argc, char **argv) {
     if (argc == 8 && strcmp(argv[1], "--client") == 0)
         return be_client(argv + 2);
@@ -433,6 +469,7 @@ int main(int argc, char **argv) {
         {"a lost receipt is asked for again", test_lost_receipt},
         {"turns of a round that is over are not begun", test_round_over},
         {"when it gives up", test_ends},
+        {"behind a closed gate", test_gate},
         {NULL, NULL}};
     return fq_run_suite("participant", cases);
 }

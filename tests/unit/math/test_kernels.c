@@ -227,8 +227,10 @@ static void test_ste(void) {
                 memcpy(g, upstream, sizeof g);
                 k->ste(n, x, grid, lambda, g);
                 for (size_t j = 0; j < n; j++) {
-                    const float t = x[j] / grid->step - grid->offset;
-                    const bool  inside = t >= grid->low && t <= grid->high;
+                    float t = x[j] / grid->step - grid->offset;
+                    if (strcmp(k->name, "neon") == 0 && fpclassify(t) == FP_SUBNORMAL)
+                        t = 0.0f; /* as that instruction set has it */
+                    const bool inside = t >= grid->low && t <= grid->high;
                     if (!inside || upstream[j] == 0.0f) {
                         CU_ASSERT_EQUAL(g[j], 0.0f);
                         continue;

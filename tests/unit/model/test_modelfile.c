@@ -195,8 +195,8 @@ static void test_refusals(void) {
     fq_model *model = tiny_model();
     size_t    values = file.size - 4 - 4 * fq_model_size(model);
 
-    put_u32_at(&file, 8, 2);
-    check_refused(bytes, FQ_EPROTO, "written by a newer version: 2, this program reads 1");
+    put_u32_at(&file, 8, 3);
+    check_refused(bytes, FQ_EPROTO, "written by a newer version: 3, this program reads 2");
     put_u32_at(&file, 8, 0);
     check_refused(bytes, FQ_EPROTO, "version 0 is not known");
     put_u32_at(&file, 8, 1);
