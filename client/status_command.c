@@ -27,8 +27,6 @@ static const char *state_of(const fq_client_status *s, bool running) {
         return "not running";
     if (!s->connected)
         return "connecting";
-    if (s->gate[0] != '\0' && s->training == 0)
-        return "not taking part";
     return !s->joined ? "connected" : s->training > 0 ? "training" : "waiting to be asked";
 }
 
