@@ -114,7 +114,7 @@ done
 check "a message of 1,000 MiB is cut off" grep -q event=connection_dropped odd/audit.log
 check "messages of 1,000 MiB do not fill the memory: $most MiB" [ "$sanitized" -gt 0 -o "$most" -lt 250 ]
 goes_on() { [ "$(of odd round)" -gt "$before" ]; }
-check "and the rounds go on" wait_for 10 goes_on
+check "and the rounds go on" wait_for 30 goes_on
 kill "$server"
 ended "the coordinator of the odd" "$server" 20 1
 stop_all
