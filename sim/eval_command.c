@@ -17,7 +17,7 @@ typedef struct evaluation {
 static fq_status evaluate(evaluation *eval, size_t workers) {
     fq_operand_model *on = &eval->on;
     fq_experiment    *e = on->experiment;
-    FQ_TRY(fq_operand_data(workers, on));
+    FQ_TRY(fq_operand_data(workers, FQ_USE_TEST, on));
     FQ_TRY(fq_evaluator_create(&eval->evaluator, on->model, on->dataset, on->partition,
                                &e->evaluate, (uint64_t)e->head.seed, on->pool));
     FQ_TRY(fq_evaluator_learn(eval->evaluator, &e->recipe));
@@ -105,7 +105,7 @@ static void print_device_json(const fq_operand_model *on, const fq_device_figure
 
 static fq_status evaluate_device(const fq_cli *cli, fq_operand_model *on, size_t workers) {
     fq_device_figures figures;
-    FQ_TRY(fq_operand_data(workers, on));
+    FQ_TRY(fq_operand_data(workers, FQ_USE_TEST, on));
     FQ_TRY(fq_device_evaluate(on, &figures));
     if (fq_cli_has(cli, "json"))
         print_device_json(on, &figures);

@@ -146,7 +146,7 @@ static fq_status strip(export_job *job) {
 static fq_status quantize(export_job *job, size_t workers) {
     fq_operand_model *on = &job->on;
     if (job->settings.activations != FQ_FLOAT_BITS)
-        FQ_TRY(fq_operand_data(workers, on));
+        FQ_TRY(fq_operand_data(workers, FQ_USE_ALL, on));
     FQ_TRY(fq_freeze(on->model, on->w, on->partition, &job->settings, on->pool, &job->frozen));
     memcpy(job->frozen.quantization.float_hash, job->hash, FQ_HASH_TEXT);
     return FQ_OK;
@@ -183,7 +183,7 @@ static void print_result(const fq_cli *cli, const export_job *job, const fq_buff
 
 static fq_status export_model(const fq_cli *cli, export_job *job, size_t workers, fq_buffer *file) {
     static const fq_option_key keys[] = {{"ranges", "evaluate.ranges", true},
-                                         {"granularity", "evaluate.granularity", false}};
+                                         {"granularity", "evaluate.granularity", true}};
     FQ_TRY(fq_operand_read(cli->operands[0], &job->on));
     FQ_TRY(check_float(job->on.path));
     FQ_TRY(hash_file(job->on.path, job->hash));

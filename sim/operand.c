@@ -123,10 +123,10 @@ static fq_status check_fit(const fq_operand_model *out) {
     return FQ_OK;
 }
 
-fq_status fq_operand_data(size_t workers, fq_operand_model *out) {
+fq_status fq_operand_data(size_t workers, fq_data_use use, fq_operand_model *out) {
     fq_experiment *e = out->experiment;
     uint64_t       seed = (uint64_t)e->head.seed;
-    e->data.use = FQ_USE_TEST;
+    e->data.use = use;
     FQ_TRY(fq_dataset_open(&e->data, seed, &out->dataset));
     FQ_TRY(check_fit(out));
     if (fq_dataset_can_train(out->dataset))

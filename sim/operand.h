@@ -33,8 +33,9 @@ FQ_MUST_CHECK fq_status fq_operand_read(const char *operand, fq_operand_model *o
  * of `keys`, and --set, which may name keys under data and evaluate. */
 FQ_MUST_CHECK fq_status fq_operand_settings(const fq_cli *cli, const fq_option_key *keys, size_t n,
                                             fq_operand_model *out);
-/* Open the data, which must fit the model, divide it, and start the workers. */
-FQ_MUST_CHECK fq_status fq_operand_data(size_t workers, fq_operand_model *out);
+/* Open the data, which must fit the model, divide what there is to train on, and start the workers.
+ */
+FQ_MUST_CHECK fq_status fq_operand_data(size_t workers, fq_data_use use, fq_operand_model *out);
 void                    fq_operand_fini(fq_operand_model *operand); /* also of a zeroed struct */
 
 #endif

@@ -88,8 +88,8 @@ static fq_status place(calibration_run *run, fq_arena *arena) {
     run->activations.n_sites = n;
     run->activations.site_bits = FQ_ARENA_NEW(arena, int, n);
     run->activations.grids = FQ_ARENA_NEW(arena, fq_grid, n);
-    run->searches =
-        FQ_ARENA_NEW(arena, fq_range_search, fq_calibration_batches(run->examples.n) * n);
+    run->searches = fq_calibration_searches(model, run->settings->layers, &run->activations, 1,
+                                            fq_calibration_batches(run->examples.n), arena);
     return fq_arena_check(arena);
 }
 

@@ -26,12 +26,23 @@ static void batch_range(size_t features, size_t batch, size_t lanes, const float
         kernels->min_max(features * lanes, x, low, high);
         return;
     }
+    /* By groups of lanes, whose extremes stay in registers. */
     *low = *high = x[0];
-    for (size_t f = 0; f < features; f++)
-        for (size_t i = 0; i < batch; i++) {
-            *low = fminf(*low, x[f * lanes + i]);
-            *high = fmaxf(*high, x[f * lanes + i]);
+    for (size_t first = 0; first < batch; first += FQ_LANES) {
+        float least[FQ_LANES], most[FQ_LANES];
+        for (size_t i = 0; i < FQ_LANES; i++)
+            least[i] = most[i] = x[first + i];
+        for (size_t f = 0; f < features; f++)
+            for (size_t i = 0; i < FQ_LANES; i++) {
+                const float value = x[f * lanes + first + i];
+                least[i] = value < least[i] ? value : least[i];
+                most[i] = value > most[i] ? value : most[i];
+            }
+        for (size_t i = 0; i < FQ_LANES && first + i < batch; i++) {
+            *low = fminf(*low, least[i]);
+            *high = fmaxf(*high, most[i]);
         }
+    }
 }
 
 /* Mean of |x| over the valid lanes. */
