@@ -30,7 +30,7 @@ if(FQ_STATIC)
 endif()
 
 set(FQ_FOR_LIBFEDQ ON)
-if(FQ_SANITIZE OR FQ_COVERAGE OR FQ_FUZZ)
+if(FQ_SANITIZE OR FQ_COVERAGE OR FQ_FUZZ OR FQ_STATIC)
   set(FQ_FOR_LIBFEDQ OFF)
 endif()
 # fq_for_libfedq(target folder): the folders that libfedq is made of are compiled for a shared library, each

@@ -72,7 +72,7 @@ run_step() {
         asan) build asan && "${fixed_addresses[@]}" ctest --preset asan --no-tests=error -LE slow ;;
         edge) # beside ci-gcc's coordinator
             build ci-gcc && deploy/build-edge.sh x86_64 aarch64 &&
-                ctest --preset aarch64 --no-tests=error -R '^test_(kernels|convolution|gemm|bitpack|grid|codec|seal|sgd)' &&
+                ctest --preset aarch64 --no-tests=error -R '^test_(kernels|convolution|gemm|bitpack|grid|codec|seal|sgd|infer|int_kernels)' &&
                 ctest --preset ci-gcc --no-tests=error --verbose -R '^integration_edge$' ;;
         tsan) build tsan && "${fixed_addresses[@]}" ctest --preset tsan --no-tests=error -L threads ;;
     esac
