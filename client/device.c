@@ -116,7 +116,7 @@ static bool is_battery(const char *root, const char *name) {
 }
 
 static power look_at_power(const char *root) {
-    power       found = {.percent = NAN};
+    power       found = {.percent = (double)NAN};
     DIR        *entries = open_class(root, "power_supply");
     const char *name;
     while ((name = next_of(entries, "")) != NULL) {
@@ -310,11 +310,11 @@ static bool is_meter(const char *root, const char *zone) {
 }
 
 static double battery_joules(const char *root) {
-    double      joules = NAN;
+    double      joules = (double)NAN;
     DIR        *entries = open_class(root, "power_supply");
     const char *name;
     while ((name = next_of(entries, "")) != NULL) {
-        double energy, charge, voltage, left = NAN;
+        double energy, charge, voltage, left = (double)NAN;
         if (!is_battery(root, name))
             continue;
         if (read_number(root, "power_supply", name, "energy_now", &energy)) /* microwatt hours */
