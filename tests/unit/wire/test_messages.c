@@ -314,9 +314,11 @@ static void test_extreme_values(void) {
                      .of.model_part = {UINT32_MAX, 8, UINT64_MAX, FQ_CHUNK_BYTES}};
     round_trip(&m);
     for (int kind = FQ_UPDATE_OFFER; kind <= FQ_UPDATE_CHUNK; kind++) {
+        const uint64_t cost = kind == FQ_UPDATE_OFFER ? FQ_MAX_COST : 0;
         m = (fq_message){
             .kind = (fq_message_kind)kind,
-            .of.update_part = {UINT32_MAX, UINT64_MAX, {0xff}, UINT64_MAX, UINT64_MAX, 8}};
+            .of.update_part = {
+                UINT32_MAX, UINT64_MAX, {0xff}, UINT64_MAX, UINT64_MAX, 8, cost, cost}};
         round_trip(&m);
     }
     m = (fq_message){.kind = FQ_ROUND_OVER, .of.round_over = UINT32_MAX};
