@@ -4,7 +4,6 @@
 #include <inttypes.h>
 #include <limits.h>
 #include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -48,20 +47,10 @@ void fq_device_init(fq_device *device, const char *root) {
 }
 
 /* ---- small files ---- */
-/* The first line of a file below the root, without its end; "" if there is none. */
-static bool read_line(char *line, int capacity, const char *root, const char *format, ...)
-    FQ_PRINTF(4, 5);
-static bool read_line(char *line, int capacity, const char *root, const char *format, ...) {
-    char    path[PATH_MAX];
-    va_list arguments;
-    int     length = snprintf(path, sizeof path, "%s", root);
-    line[0] = '\0';
-    if (length < 0 || (size_t)length >= sizeof path)
-        return false;
-    va_start(arguments, format);
-    vsnprintf(path + length, sizeof path - (size_t)length, format, arguments);
-    va_end(arguments);
+/* The first line of a file, without its end; "" if there is none. */
+static bool read_line(char *line, int capacity, const char *path) {
     FILE *file = fopen(path, "re");
+    line[0] = '\0';
     if (file == NULL)
         return false;
     bool found = fgets(line, capacity, file) != NULL; /* some of these refuse only when read */
@@ -70,11 +59,30 @@ static bool read_line(char *line, int capacity, const char *root, const char *fo
     return found;
 }
 
+/* That of /sys/class/CLASS/NAME/FIELD. */
+static bool read_field(char *line, int capacity, const char *root, const char *class,
+                       const char *name, const char *field) {
+    char path[PATH_MAX];
+    int  length = snprintf(path, sizeof path, "%s/sys/class/%s/%s/%s", root, class, name, field);
+    line[0] = '\0';
+    return length > 0 && (size_t)length < sizeof path && read_line(line, capacity, path);
+}
+
+/* The words of a line, cut apart in place; how many there are, at most `capacity`. */
+static size_t split_words(char *line, char *words[], size_t capacity) {
+    size_t n = 0;
+    char  *rest = NULL;
+    for (char *word = strtok_r(line, " \t\n", &rest); word != NULL && n < capacity;
+         word = strtok_r(NULL, " \t\n", &rest))
+        words[n++] = word;
+    return n;
+}
+
 /* A number in /sys/class/CLASS/NAME/FIELD. */
 static bool read_number(const char *root, const char *class, const char *name, const char *field,
                         double *out) {
     char line[64], *end;
-    if (!read_line(line, sizeof line, root, "/sys/class/%s/%s/%s", class, name, field))
+    if (!read_field(line, sizeof line, root, class, name, field))
         return false;
     *out = strtod(line, &end);
     return end != line && *end == '\0' && isfinite(*out);
@@ -109,9 +117,9 @@ typedef struct power {
 /* Mice and keyboards have batteries too: scope "Device". */
 static bool is_battery(const char *root, const char *name) {
     char type[32], scope[32];
-    return read_line(type, sizeof type, root, "/sys/class/power_supply/%s/type", name) &&
+    return read_field(type, sizeof type, root, "power_supply", name, "type") &&
            strcmp(type, "Battery") == 0 &&
-           !(read_line(scope, sizeof scope, root, "/sys/class/power_supply/%s/scope", name) &&
+           !(read_field(scope, sizeof scope, root, "power_supply", name, "scope") &&
              strcmp(scope, "Device") == 0);
 }
 
@@ -126,7 +134,7 @@ static power look_at_power(const char *root) {
             found.has_battery = true;
             if (read_number(root, "power_supply", name, "capacity", &value))
                 found.percent = fmin(found.percent, value); /* of NaN and a number: the number */
-            if (read_line(line, sizeof line, root, "/sys/class/power_supply/%s/status", name) &&
+            if (read_field(line, sizeof line, root, "power_supply", name, "status") &&
                 strcmp(line, "Discharging") == 0)
                 found.discharging = true;
         } else if (read_number(root, "power_supply", name, "online", &value) && value > 0) {
@@ -161,8 +169,9 @@ static bool power_allows(const char *root, const fq_gates *gates, char why[FQ_WH
  * steal; what follows is part of user and nice. */
 static bool read_ticks(const char *root, uint64_t *busy, uint64_t *total) {
     enum { IDLE = 3, IOWAIT = 4, STEAL = 7 };
-    char line[256], *at = line + 3;
-    if (!read_line(line, sizeof line, root, "/proc/stat") || strncmp(line, "cpu ", 4) != 0)
+    char path[PATH_MAX], line[256], *at = line + 3;
+    snprintf(path, sizeof path, "%.3000s/proc/stat", root);
+    if (!read_line(line, sizeof line, path) || strncmp(line, "cpu ", 4) != 0)
         return false;
     *busy = *total = 0;
     for (int i = 0; i <= STEAL; i++) {
@@ -211,35 +220,58 @@ static bool processors_allow(fq_device *device, const fq_gates *gates, char why[
 }
 
 /* ---- network ---- */
-/* Interface of the IPv4 default route with the lowest metric (/proc/net/route: interface,
- * destination, gateway, flags, count, use, metric, mask), else of the IPv6 one
- * (/proc/net/ipv6_route: destination, its length, source, its length, next hop, metric, count, use,
- * flags, interface). */
+typedef struct route {
+    const char   *interface;
+    unsigned long metric;
+    bool          is_default, is_up;
+} route;
+
+/* /proc/net/route: interface, destination, gateway, flags, count, use, metric, mask, ... */
+static bool read_ipv4_route(char *line, route *out) {
+    char *words[8];
+    if (split_words(line, words, 8) < 8)
+        return false;
+    *out = (route){.interface = words[0],
+                   .metric = strtoul(words[6], NULL, 10),
+                   .is_default =
+                       strcmp(words[1], "00000000") == 0 && strcmp(words[7], "00000000") == 0,
+                   .is_up = (strtoul(words[3], NULL, 16) & 1) != 0};
+    return true;
+}
+
+/* /proc/net/ipv6_route: destination, its length, source, its length, next hop, metric, count, use,
+ * flags, interface. */
+static bool read_ipv6_route(char *line, route *out) {
+    char *words[10];
+    if (split_words(line, words, 10) < 10)
+        return false;
+    *out = (route){.interface = words[9],
+                   .metric = strtoul(words[5], NULL, 16),
+                   .is_default = strtoul(words[1], NULL, 16) == 0 && strcmp(words[9], "lo") != 0,
+                   .is_up = (strtoul(words[8], NULL, 16) & 1) != 0};
+    return true;
+}
+
+/* Interface of the IPv4 default route with the lowest metric, else of the IPv6 one. */
 static bool find_default_route(const char *root, char name[FQ_WORD_BYTES]) {
-    static const char *const files[] = {"/proc/net/route", "/proc/net/ipv6_route"};
-    bool                     found = false;
-    for (int f = 0; f < 2 && !found; f++) {
+    static const struct {
+        const char *file;
+        bool (*read)(char *line, route *out);
+    } tables[] = {{"/proc/net/route", read_ipv4_route}, {"/proc/net/ipv6_route", read_ipv6_route}};
+    bool found = false;
+    for (int t = 0; t < 2 && !found; t++) {
         char          path[PATH_MAX], line[512];
         unsigned long best = ULONG_MAX;
-        snprintf(path, sizeof path, "%.3000s%s", root, files[f]);
+        route         next;
+        snprintf(path, sizeof path, "%.3000s%s", root, tables[t].file);
         FILE *file = fopen(path, "re");
-        while (file != NULL && fgets(line, sizeof line, file) != NULL) {
-            char          one[FQ_WORD_BYTES], destination[40], mask[16];
-            unsigned long flags, metric, prefix;
-            bool is_default = f == 0 ? sscanf(line, "%31s %39s %*s %lx %*s %*s %lu %15s", one,
-                                              destination, &flags, &metric, mask) == 5 &&
-                                           strcmp(destination, "00000000") == 0 &&
-                                           strcmp(mask, "00000000") == 0
-                                     : sscanf(line, "%39s %lx %*s %*s %*s %lx %*s %*s %lx %31s",
-                                              destination, &prefix, &metric, &flags, one) == 5 &&
-                                           prefix == 0 && strcmp(one, "lo") != 0;
-            enum { UP = 1 };
-            if (is_default && (flags & UP) != 0 && metric < best) {
-                best = metric;
+        while (file != NULL && fgets(line, sizeof line, file) != NULL)
+            if (tables[t].read(line, &next) && next.is_default && next.is_up &&
+                next.metric < best) {
+                best = next.metric;
                 found = true;
-                snprintf(name, FQ_WORD_BYTES, "%s", one);
+                snprintf(name, FQ_WORD_BYTES, "%s", next.interface);
             }
-        }
         if (file != NULL)
             fclose(file);
     }
@@ -305,7 +337,7 @@ bool fq_device_allows(fq_device *device, const fq_gates *gates, char why[FQ_WHY_
  * counted again; memory ("dram") is apart from the package, and psys would hold everything. */
 static bool is_meter(const char *root, const char *zone) {
     char name[32];
-    return read_line(name, sizeof name, root, "/sys/class/powercap/%s/name", zone) &&
+    return read_field(name, sizeof name, root, "powercap", zone, "name") &&
            (strncmp(name, "package", 7) == 0 || strcmp(name, "dram") == 0);
 }
 
