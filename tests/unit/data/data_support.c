@@ -7,7 +7,7 @@
 
 fq_data_settings test_data_settings(const char *set, const char *folder) {
     fq_document     *document;
-    fq_data_settings settings;
+    fq_data_settings settings = {0};
     FQ_ASSERT_OK(
         fq_document_parse(&document, "defaults", (fq_cbytes){(const unsigned char *)"", 0}));
     FQ_ASSERT_OK(fq_section_load(document, NULL, "data", fq_data_keys, NULL, &settings));
