@@ -145,7 +145,7 @@ check "all widths, and 8 bits only" [ "$(losses npy)" != "$(losses eight)" ]
 
 # ---- the model at a width of its own
 begin npy slim 6 "model_bits: 0" "model_bits: 4" --nice 5 --threads 2
-check "--nice" [ "$(ps -o ni= -p "$a" | tr -d ' ')" = 5 ]
+check "--nice" wait_for 10 bash -c "[ \$(ps -o ni= -p $a) -eq 5 ]"
 end slim
 bytes_of() { sed -n 's/.*event=planned round=2 .*model_bytes=\([0-9]*\).*/\1/p' "$1"; }
 whole=$(bytes_of slim-a.err)
