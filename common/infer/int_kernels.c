@@ -41,8 +41,7 @@ static size_t place_of(const char *level) {
     return i;
 }
 
-/* The fastest row that is not above the level in use: one comparison of names per matrix product,
- * and nothing to keep. */
+/* The fastest row that is not above the level in use. A model asks once, when it is opened. */
 const fq_int_kernels *fq_int_kernels_get(void) {
     size_t in_use = place_of(fq_kernels_get()->name);
     for (size_t i = N_ROWS; i-- > 1;)

@@ -7,29 +7,21 @@
 /* Eight codes at a time, which are `bits` bytes: each takes its own from a word of eight bytes. */
 static void unpack(const unsigned char *packed, const unsigned char *end, size_t first, size_t n,
                    unsigned bits, int32_t unit, int32_t least, int8_t *out) {
-    size_t         bit = first % 8 * bits, done = 0;
-    const uint64_t mask = (1U << bits) - 1;
-    packed += first / 8 * bits + bit / 8;
+    size_t               bit = first % 8 * bits, done = 0;
+    const uint64_t       mask = (1U << bits) - 1;
+    const unsigned char *from = packed + first / 8 * bits + bit / 8;
     bit %= 8;
     /* With the bits before the first one, eight codes have at most 7 + 56 bits; whole bytes have
      * none before. */
-    for (; n - done >= 8 && end - packed >= 8; done += 8, packed += bits) {
+    for (; n - done >= 8 && end - from >= 8; done += 8, from += bits) {
         uint64_t word = 0;
         for (unsigned i = 0; i < 8; i++)
-            word |= (uint64_t)packed[i] << (8 * i);
+            word |= (uint64_t)from[i] << (8 * i);
         word >>= bit;
         for (unsigned i = 0; i < 8; i++)
             out[done + i] = (int8_t)((int32_t)(word >> (i * bits) & mask) * unit + least);
     }
-    /* `packed` lies at a byte, the code at bit `bit` of it: count from there. */
-    for (; done < n; done++, bit += bits) {
-        packed += bit / 8;
-        bit %= 8;
-        unsigned code = (unsigned)*packed >> bit;
-        if (bit + bits > 8)
-            code |= (unsigned)packed[1] << (8 - bit);
-        out[done] = (int8_t)((int32_t)(code & (unsigned)mask) * unit + least);
-    }
+    fq_unpack_plain(packed, end, first + done, n - done, bits, unit, least, out + done);
 }
 
 static int32_t dot(size_t k, const int8_t *w, const uint8_t *x, unsigned groups) {
