@@ -101,14 +101,12 @@ static void see_peak(void *context, size_t value, size_t features, size_t batch,
             peaks[value] = fmaxf(peaks[value], fabsf(x[f * lanes + i]));
 }
 
-/* The largest magnitude of every value; a flattened one is its input's. */
+/* The largest magnitude of every value. */
 static void find_peaks(calibration_run *run) {
     const fq_model       *model = run->out->model;
-    const fq_network     *network = fq_model_network(model);
-    float                *peaks = run->out->quantization.peaks;
     const fq_eval_worker *own = &run->workers[0];
-    size_t                features = fq_shape_count(network->input);
-    fq_watch              watch = {peaks, see_peak};
+    size_t                features = fq_shape_count(fq_model_network(model)->input);
+    fq_watch              watch = {run->out->quantization.peaks, see_peak};
     for (size_t first = 0; first < run->examples.n; first += FQ_CALIBRATION_BATCH) {
         size_t left = run->examples.n - first;
         size_t batch = left < FQ_CALIBRATION_BATCH ? left : FQ_CALIBRATION_BATCH;
@@ -117,9 +115,6 @@ static void find_peaks(calibration_run *run) {
         fq_pass pass = {.batch = batch, .watch = &watch};
         fq_model_forward(model, own->forward, run->out->w, &pass);
     }
-    for (size_t i = 0; i < network->n_layers; i++)
-        if (fq_layer_find(network->layers[i].layer)->forward == NULL)
-            peaks[i + 1] = peaks[fq_model_layer_input(model, i, 0)];
 }
 
 static fq_status search_grids(calibration_run *run) {

@@ -96,8 +96,8 @@ typedef struct fq_site_hook {
     bool pull_everywhere;
 } fq_site_hook;
 
-/* Sees every computed value in turn, the network's input first; flattened ones are not computed. Of
- * a relu that the layer next to it applies it sees both sides alike: its result, or its input. */
+/* Sees every value in turn, the network's input first. Of a relu that the layer next to it applies
+ * it sees both sides alike: its result, or its input. */
 typedef struct fq_watch {
     void *context;
     void (*see)(void *context, size_t value, size_t features, size_t batch, size_t lanes,

@@ -263,10 +263,10 @@ const float *fq_model_forward(const fq_model *model, fq_workspace *ws, const flo
     show(model, ws, pass, 0);
     for (size_t i = 0; i < model->network.n_layers; i++) {
         const fq_node *node = &model->nodes[i];
-        if (node->skipped) /* its place holds what the layer before gave */
+        if (node->layer->forward == NULL || node->skipped) { /* its place holds the value already */
             show(model, ws, pass, i + 1);
-        if (node->layer->forward == NULL || node->skipped)
             continue;
+        }
         fq_layer_pass p = begin_layer(model, ws, w, pass, i);
         for (size_t t = 0; t < node->plan.n_tensors && pass->train && pass->statistics != NULL; t++)
             if (node->plan.tensors[t].kind == FQ_STATISTIC)

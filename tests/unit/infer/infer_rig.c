@@ -57,14 +57,6 @@ static void calibrate(infer_rig *rig, extremes *e) {
             input[f * lanes + b] = x[f];
     }
     fq_model_forward(rig->model, ws, rig->w, &pass);
-    const fq_network *network = fq_model_network(rig->model);
-    for (size_t i = 0; i < network->n_layers; i++)
-        if (fq_layer_find(network->layers[i].layer)->forward == NULL) {
-            size_t from = fq_model_layer_input(rig->model, i, 0);
-            e->low[i + 1] = e->low[from];
-            e->high[i + 1] = e->high[from];
-            e->peaks[i + 1] = e->peaks[from];
-        }
     free(x);
     fq_arena_fini(&arena);
 }
