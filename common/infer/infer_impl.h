@@ -98,6 +98,10 @@ static inline int32_t fq_clip(int64_t x, int32_t low, int32_t high) {
     return (int32_t)(x < low ? low : x > high ? high : x);
 }
 
+static inline int32_t fq_form_low(const fq_form *form) {
+    return form->holding == FQ_NARROW ? 0 : -form->top;
+}
+
 /* Code of an input value: as fake quantization finds it, q = clip(rne(x / scale) + zero). */
 int32_t fq_form_code(const fq_form *form, float x);
 

@@ -4,8 +4,8 @@
  * through layers that only select among its codes; all other values are wide. */
 #include "infer/infer_impl.h"
 #include "quant/grid.h"
+#include "quant/quantizer.h"
 
-#include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,7 +30,7 @@ typedef struct lowering {
     fq_form                form[MAX_VALUES];
     size_t                 maker[MAX_VALUES]; /* operation whose result it is, and only it; NONE */
     buffer                 buffers[MAX_BUFFERS];
-    size_t                 n_buffers, site;
+    size_t                 n_buffers;
     size_t                 in_buffer[3 * MAX_VALUES][2], out_buffer[3 * MAX_VALUES];
 } lowering;
 
@@ -89,10 +89,6 @@ static fq_form narrow_form(const fq_site_range *site) {
 static fq_form wide_form(const lowering *l, size_t value) {
     double peak = (double)l->quantization->peaks[value];
     return (fq_form){FQ_WIDE, 2.0 * (peak > 0 ? peak : 1.0) / FQ_WIDE_TOP, 0, FQ_WIDE_TOP};
-}
-
-static int32_t form_low(const fq_form *form) {
-    return form->holding == FQ_NARROW ? 0 : -form->top;
 }
 
 static fq_form form_of(const lowering *l, size_t value) {
@@ -198,7 +194,7 @@ static fq_op *append_layer(lowering *l, fq_op_kind kind, size_t layer, fq_form f
     if (b != NONE)
         op->in[1] = operand_of(l, b);
     op->out = operand_of(l, value);
-    op->low = form_low(&form);
+    op->low = fq_form_low(&form);
     op->high = form.top;
     return op;
 }
@@ -323,7 +319,7 @@ static fq_form logits_form(const fq_codes *codes, const fq_form *in, int32_t uni
 
 static fq_status lower_matmul(lowering *l, size_t layer) {
     size_t               value = fq_model_layer_input(l->model, layer, 0), from = l->buffer[value];
-    size_t               site = l->site++;
+    size_t               site = site_of(l, layer);
     const fq_codes      *codes = &l->quantization->codes[site];
     const fq_layer_spec *spec = &l->network->layers[layer];
     bool                 dense = is_layer(l, layer, "dense");
@@ -368,7 +364,7 @@ static fq_status lower_matmul(lowering *l, size_t layer) {
     int32_t pair = 2 * grid.top * (unit == 2 ? 1 : 1 << (codes->bits - 1));
     op->groups_of_16 = (unsigned)(INT16_MAX / pair);
     size_t channels = (size_t)spec->out;
-    l->infer->packed_bytes += (channels * op->row * op->bits + 7) / 8;
+    l->infer->packed_bytes += fq_packed_bytes(channels * op->row, op->bits);
     op->offset = take(l->infer, channels, sizeof *op->offset);
     op->ratios = take(l->infer, channels, sizeof *op->ratios);
     op->bias = take(l->infer, channels, sizeof *op->bias);

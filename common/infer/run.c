@@ -1,5 +1,6 @@
 /* The integer operations. Values lie [H, W, C]. */
 #include "infer/infer_impl.h"
+#include "quant/quantizer.h"
 
 #include <math.h>
 #include <string.h>
@@ -8,7 +9,7 @@
 
 int32_t fq_form_code(const fq_form *form, float x) {
     double q = rint((double)(x / (float)form->scale)) + form->zero;
-    double low = form->holding == FQ_NARROW ? 0 : -form->top;
+    double low = fq_form_low(form);
     return (int32_t)(q < low ? low : q > form->top ? form->top : q);
 }
 
@@ -117,9 +118,8 @@ static void gather(const fq_op *op, const uint8_t *x, size_t group, size_t first
 static void unpack_row(const fq_infer *infer, const fq_op *op, size_t number, size_t padded,
                        int8_t *spare, int8_t *row) {
     size_t depth = op->in[0].shape.c / op->groups, window = op->kernel_h * op->kernel_w;
-    size_t count = op->out.shape.c * op->row;
     bool   same = depth == 1 || window == 1;
-    const unsigned char *end = op->packed + count / 8 * op->bits + (count % 8 * op->bits + 7) / 8;
+    const unsigned char *end = op->packed + fq_packed_bytes(op->out.shape.c * op->row, op->bits);
     infer->kernels->unpack(op->packed, end, number * op->row, op->row, op->bits, op->unit,
                            op->least, same ? row : spare);
     for (size_t c = 0; !same && c < depth; c++)
