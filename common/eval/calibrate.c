@@ -181,6 +181,10 @@ size_t fq_calibration_batches(size_t examples) {
     return (examples + FQ_CALIBRATION_BATCH - 1) / FQ_CALIBRATION_BATCH;
 }
 
+fq_grid_kind fq_calibration_grid(const fq_model *model, size_t site) {
+    return fq_model_site_nonnegative(model, site) ? FQ_GRID_UNSIGNED : FQ_GRID_ASYMMETRIC;
+}
+
 fq_range_search *fq_calibration_searches(const fq_model *model, fq_layer_policy policy,
                                          const fq_activations *activations, size_t n,
                                          size_t batches, fq_arena *arena) {
@@ -191,8 +195,7 @@ fq_range_search *fq_calibration_searches(const fq_model *model, fq_layer_policy 
         const int    bits = fq_policy_site_bits(policy, site, n_sites, activations[i].bits);
         if (bits == FQ_FLOAT_BITS)
             continue;
-        const fq_grid_kind kind =
-            fq_model_site_nonnegative(model, site) ? FQ_GRID_UNSIGNED : FQ_GRID_ASYMMETRIC;
+        const fq_grid_kind kind = fq_calibration_grid(model, site);
         double *error = FQ_ARENA_NEW(arena, double, fq_range_search_candidates(kind, bits));
         if (searches != NULL && error != NULL)
             fq_range_search_begin(&searches[which], kind, bits, error);

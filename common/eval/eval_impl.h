@@ -79,6 +79,8 @@ typedef struct fq_eval_worker {
 } fq_eval_worker;
 
 size_t fq_calibration_batches(size_t examples); /* of FQ_CALIBRATION_BATCH */
+/* Of the activations at a site. */
+fq_grid_kind fq_calibration_grid(const fq_model *model, size_t site);
 /* Scratch of the ranges' search, [batches, n, n_sites], for the `n` widths in activations[].bits.
  * NULL of an arena that measures or is full. */
 fq_range_search *fq_calibration_searches(const fq_model *model, fq_layer_policy policy,

@@ -16,10 +16,6 @@ static fq_status no_memory(void) {
     return fq_fail(FQ_ENOMEM, "no memory to quantize the model");
 }
 
-static fq_grid_kind site_kind(const fq_model *model, size_t site) {
-    return fq_model_site_nonnegative(model, site) ? FQ_GRID_UNSIGNED : FQ_GRID_ASYMMETRIC;
-}
-
 static void set_site(fq_grid_kind kind, int bits, const fq_grid *grid, fq_site_range *out) {
     *out = (fq_site_range){(uint8_t)bits, (uint8_t)kind, grid->step, (int32_t)-grid->low};
 }
@@ -51,7 +47,7 @@ static fq_status take_stored(const fq_model *trained, const float *w,
                            name);
         const float *v = w + range->offset;
         int          bits = fq_policy_site_bits(settings->layers, s, n, settings->activations);
-        fq_grid_kind kind = site_kind(out->model, s);
+        fq_grid_kind kind = fq_calibration_grid(out->model, s);
         fq_grid      grid = fq_grid_of_range(kind, bits, v[0] / v[2], v[1] / v[2]);
         set_site(kind, bits, &grid, &out->quantization.sites[s]);
     }
@@ -126,7 +122,7 @@ static fq_status search_grids(calibration_run *run) {
     FQ_TRY(fq_activations_calibrate(&run->activations, 1, &run->examples, run->examples.n,
                                     out->model, out->w, run->workers, run->searches, run->pool));
     for (size_t s = 0; s < n; s++) {
-        fq_grid_kind kind = site_kind(out->model, s);
+        fq_grid_kind kind = fq_calibration_grid(out->model, s);
         int          bits = run->activations.site_bits[s];
         fq_grid      grid = run->activations.grids[s];
         if (run->settings->ranges == FQ_RANGES_MINMAX) /* the search knows the extremes */
