@@ -39,12 +39,10 @@ static fq_status fill(fq_predictor *p) {
     p->input = fq_model_network(file.model)->input;
     p->classes = fq_model_network(file.model)->n_classes;
     bool      integer = file.quantized && file.quantization.sites != NULL;
-    fq_status status = integer ? fq_infer_create(&p->integers, &file, &p->allocator) : FQ_OK;
+    fq_status status = integer ? fq_infer_create(&p->integers, &file, &p->allocator)
+                               : fq_modelfile_take(&file, &p->model, &p->w);
     fq_modelfile_close(&file);
-    if (integer || status != FQ_OK)
-        return status;
-    fq_provenance from;
-    return fq_modelfile_decode(p->bytes, &p->model, &p->w, &from);
+    return status;
 }
 
 static fq_status open_bytes(fq_predictor **out, fq_cbytes bytes, bool mapped,

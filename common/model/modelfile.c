@@ -738,24 +738,28 @@ void fq_modelfile_values(const fq_modelfile *file, size_t t, float *out) {
         out[i] = fq_codes_value(codes, i / size, fq_codes_stored(codes, i));
 }
 
+fq_status fq_modelfile_take(fq_modelfile *file, fq_model **model, float **w) {
+    size_t n = fq_model_size(file->model);
+    *model = NULL;
+    *w = malloc(n > 0 ? n * sizeof **w : 1);
+    if (*w == NULL)
+        return fq_fail(FQ_ENOMEM, "no memory for %zu values", n);
+    for (size_t t = 0; t < fq_model_tensor_count(file->model); t++)
+        fq_modelfile_values(file, t, *w + fq_model_tensor(file->model, t)->offset);
+    *model = file->model;
+    file->model = NULL;
+    return FQ_OK;
+}
+
 fq_status fq_modelfile_decode(fq_cbytes bytes, fq_model **model, float **w, fq_provenance *from) {
     fq_modelfile file;
     *model = NULL;
     *w = NULL;
     FQ_TRY(fq_modelfile_open(bytes, &file));
-    size_t n = fq_model_size(file.model);
-    *w = malloc(n > 0 ? n * sizeof **w : 1);
-    if (*w == NULL) {
-        fq_modelfile_close(&file);
-        return fq_fail(FQ_ENOMEM, "no memory for %zu values", n);
-    }
-    for (size_t t = 0; t < fq_model_tensor_count(file.model); t++)
-        fq_modelfile_values(&file, t, *w + fq_model_tensor(file.model, t)->offset);
     *from = file.from;
-    *model = file.model;
-    file.model = NULL;
+    fq_status status = fq_modelfile_take(&file, model, w);
     fq_modelfile_close(&file);
-    return FQ_OK;
+    return status;
 }
 
 fq_status fq_modelfile_read(const char *path, fq_model **model, float **w, fq_provenance *from) {

@@ -79,7 +79,10 @@ void                    fq_modelfile_close(fq_modelfile *file); /* also of a zer
 /* Values of a tensor, what codes stand for included -> out [count]. */
 void fq_modelfile_values(const fq_modelfile *file, size_t tensor, float *out);
 
-/* All values in one vector, *w [fq_model_size], freed with free(). Errors as of open. */
+/* The model, which the file then has no longer, and all values in one vector, *w [fq_model_size],
+ * freed with free(). Nothing but closing may follow. FQ_ENOMEM. */
+FQ_MUST_CHECK fq_status fq_modelfile_take(fq_modelfile *file, fq_model **model, float **w);
+/* Open, take and close. */
 FQ_MUST_CHECK fq_status fq_modelfile_decode(fq_cbytes bytes, fq_model **model, float **w,
                                             fq_provenance *from);
 FQ_MUST_CHECK fq_status fq_modelfile_read(const char *path, fq_model **model, float **w,
