@@ -195,3 +195,16 @@ fq_layer_spec *infer_rig_append(fq_network *network, const char *layer, const ch
         snprintf(spec->from.v[spec->from.n++], sizeof spec->from.v[0], "%s", names[i]);
     return spec;
 }
+
+void *infer_rig_take(void *counter, size_t size) {
+    infer_rig_counter *c = counter;
+    if (c->taken == c->until)
+        return NULL;
+    c->taken++;
+    return malloc(size);
+}
+
+void infer_rig_release(void *counter, void *memory) {
+    ((infer_rig_counter *)counter)->released++;
+    free(memory);
+}

@@ -33,4 +33,11 @@ void infer_rig_fake(const infer_rig *rig, const float *x, float *logits);
 fq_layer_spec *infer_rig_append(fq_network *network, const char *layer, const char *name,
                                 const char *from, const char *from2);
 
+/* The context of an allocator that counts, and has no memory after `until` pieces. */
+typedef struct infer_rig_counter {
+    size_t taken, released, until;
+} infer_rig_counter;
+void *infer_rig_take(void *counter, size_t size);
+void  infer_rig_release(void *counter, void *memory);
+
 #endif

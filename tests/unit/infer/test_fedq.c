@@ -84,33 +84,16 @@ static void test_refusals(void) {
     infer_rig_fini(&rig);
 }
 
-typedef struct counter {
-    size_t taken, released, until;
-} counter;
-
-static void *count_take(void *context, size_t size) {
-    counter *c = context;
-    if (c->taken == c->until)
-        return NULL;
-    c->taken++;
-    return malloc(size);
-}
-
-static void count_release(void *context, void *memory) {
-    ((counter *)context)->released++;
-    free(memory);
-}
-
 /* The hook fails after so many pieces, for every number of them. */
 static void test_no_memory(void) {
     infer_rig rig;
     bool      whole = false;
     rig_small(&rig);
     for (size_t until = 0; !whole; until++) {
-        counter        c = {.until = until};
-        fedq_allocator hook = {&c, count_take, count_release};
-        fedq_model    *model;
-        fedq_session  *session = NULL;
+        infer_rig_counter c = {.until = until};
+        fedq_allocator    hook = {&c, infer_rig_take, infer_rig_release};
+        fedq_model       *model;
+        fedq_session     *session = NULL;
         fedq_status status = fedq_model_open_bytes(rig.bytes.data, rig.bytes.size, &hook, &model);
         if (status == FEDQ_OK)
             status = fedq_session_open(model, &session);

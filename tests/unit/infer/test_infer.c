@@ -186,23 +186,6 @@ static void test_extreme_input(void) {
     infer_rig_fini(&rig);
 }
 
-typedef struct counter {
-    size_t taken, released, until;
-} counter;
-
-static void *count_take(void *context, size_t size) {
-    counter *c = context;
-    if (c->taken == c->until)
-        return NULL;
-    c->taken++;
-    return malloc(size);
-}
-
-static void count_release(void *context, void *memory) {
-    ((counter *)context)->released++;
-    free(memory);
-}
-
 /* All memory comes from the hook, and goes back to it, wherever it ends. */
 static void test_allocator(void) {
     static fq_network network;
@@ -211,10 +194,10 @@ static void test_allocator(void) {
     infer_rig_init(&rig, &network, (infer_rig_options){4, 8, FQ_GRID_SIGNED, FQ_PER_TENSOR}, 5);
     size_t needed = SIZE_MAX;
     for (size_t until = 0; until < needed; until++) {
-        counter      c = {.until = until};
-        fq_allocator hook = {&c, count_take, count_release};
-        fq_infer    *infer;
-        fq_status    status = fq_infer_create(&infer, &rig.file, &hook);
+        infer_rig_counter c = {.until = until};
+        fq_allocator      hook = {&c, infer_rig_take, infer_rig_release};
+        fq_infer         *infer;
+        fq_status         status = fq_infer_create(&infer, &rig.file, &hook);
         if (status == FQ_OK)
             needed = until;
         else
