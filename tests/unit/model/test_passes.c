@@ -143,6 +143,36 @@ static void test_sites(void) {
     rig_fini(&rig);
 }
 
+typedef struct sight {
+    size_t n, wrong;
+    float  largest[FQ_MAX_LAYERS + 1];
+} sight;
+
+static void see(void *context, size_t value, size_t features, size_t batch, size_t lanes,
+                const float *x) {
+    sight *s = context;
+    s->wrong += value != s->n++ || batch != 5;
+    for (size_t f = 0; f < features; f++)
+        for (size_t i = 0; i < batch; i++)
+            s->largest[value] = fmaxf(s->largest[value], fabsf(x[f * lanes + i]));
+}
+
+/* In their order, the flattened one as what it is made of, also where memory is used again. */
+static void test_watch(void) {
+    fq_network network = rig_smooth_network();
+    sight      s = {0};
+    fq_watch   watch = {&s, see};
+    model_rig  rig;
+    rig_init(&rig, &network, 5, false, false);
+    rig.pass.watch = &watch;
+    loss(&rig);
+    CU_ASSERT_EQUAL(s.n, network.n_layers + 1);
+    CU_ASSERT_EQUAL(s.wrong, 0);
+    CU_ASSERT(s.largest[8] > 0.0f && s.largest[9] == s.largest[8]); /* pool, flat */
+    CU_ASSERT_EQUAL(s.largest[5], 2.0f * s.largest[4]);             /* add2 of add1, twice */
+    rig_fini(&rig);
+}
+
 static void test_gradient_through_sites(void) {
     fq_network   network = rig_smooth_network();
     recorder     r = {0};
@@ -347,6 +377,7 @@ int main(void) {
         {"gradient is added", test_gradient_is_added},
         {"gradient of corners", test_gradient_of_corners},
         {"sites", test_sites},
+        {"watch", test_watch},
         {"gradient through sites", test_gradient_through_sites},
         {"sites declined", test_sites_declined},
         {"evaluation equals training", test_evaluation_equals_training},
