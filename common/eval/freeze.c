@@ -9,9 +9,6 @@
 
 const char *const fq_activation_range_names[] = {"mse", "minmax", "stored", NULL};
 
-/* A smaller share is what a coarse upload makes of 0 (robust/activations.c). */
-#define LEAST_SHARE 1e-6f
-
 static fq_status no_memory(void) {
     return fq_fail(FQ_ENOMEM, "no memory to quantize the model");
 }
@@ -22,7 +19,7 @@ static void set_site(fq_grid_kind kind, int bits, const fq_grid *grid, fq_site_r
 
 /* ---- ranges from training ---- */
 
-/* A running range [s low, s high, s] of a layer, s the share of clients that know it. */
+/* The running range of what enters a layer, as training keeps it. */
 static const fq_tensor *stored_range(const fq_model *model, const char *layer) {
     for (size_t t = 0; t < fq_model_tensor_count(model); t++) {
         const fq_tensor *tensor = fq_model_tensor(model, t);
@@ -40,15 +37,15 @@ static fq_status take_stored(const fq_model *trained, const float *w,
         size_t           layer = fq_model_site_layer(out->model, s);
         const char      *name = fq_model_network(out->model)->layers[layer].name;
         const fq_tensor *range = stored_range(trained, name);
-        if (range == NULL || !(w[range->offset + 2] >= LEAST_SHARE))
+        float            low, high;
+        if (range == NULL || !fq_kept_range(w + range->offset, &low, &high))
             return fq_fail(FQ_EINVAL,
                            "the model has no running range of what enters %s; train with "
                            "quantized activations (qat, mqat), or take mse or minmax",
                            name);
-        const float *v = w + range->offset;
         int          bits = fq_policy_site_bits(settings->layers, s, n, settings->activations);
         fq_grid_kind kind = fq_calibration_grid(out->model, s);
-        fq_grid      grid = fq_grid_of_range(kind, bits, v[0] / v[2], v[1] / v[2]);
+        fq_grid      grid = fq_grid_of_range(kind, bits, low, high);
         set_site(kind, bits, &grid, &out->quantization.sites[s]);
     }
     return FQ_OK;

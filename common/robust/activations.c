@@ -78,12 +78,19 @@ static fq_grid learned_grid(const fq_view_site *site, float step, float *first, 
     return fq_grid_of_step(site->kind, site->bits, fmaxf(learned, LEAST_STEP));
 }
 
+bool fq_kept_range(const float *kept, float *low, float *high) {
+    const float share = kept[2];
+    if (!(share >= LEAST_SHARE))
+        return false;
+    *low = kept[0] / share;
+    *high = kept[1] / share;
+    return true;
+}
+
 /* range [s low, s high, s] becomes this client's own, with s = 1, and takes in a batch. */
 static void run_range(float *range, float batch_low, float batch_high) {
     assert(range != NULL); /* planned wherever the rule is running_minmax */
-    const bool started = range[2] >= LEAST_SHARE;
-    for (int i = 0; i < 2 && started; i++)
-        range[i] /= range[2];
+    const bool started = fq_kept_range(range, &range[0], &range[1]);
     fq_running_range(RANGE_MOMENTUM, started, batch_low, batch_high, &range[0], &range[1]);
     range[2] = 1.0f;
 }

@@ -107,4 +107,9 @@ int fq_policy_weight_bits(fq_layer_policy policy, size_t index, size_t n, int bi
  * layer's at 8. */
 int fq_policy_site_bits(fq_layer_policy policy, size_t index, size_t n, int bits);
 
+/* ---- what training leaves in a model ---- */
+/* A running range as it is kept, [s low, s high, s] with s the share of clients that know it -> its
+ * ends, which may be written into `kept`. false: nobody knows it. */
+bool fq_kept_range(const float *kept, float *low, float *high);
+
 #endif
