@@ -130,7 +130,6 @@ int fq_sim_eval_command(const fq_cli *cli, const char *command_line) {
                                          {"ranges", "evaluate.ranges", true},
                                          {"granularity", "evaluate.granularity", true}};
     size_t                     workers;
-    bool                       device;
     int                        code = FQ_EXIT_FAILED;
     evaluation                *eval = calloc(1, sizeof *eval);
     if (eval == NULL)
@@ -141,14 +140,13 @@ int fq_sim_eval_command(const fq_cli *cli, const char *command_line) {
     }
     fq_status status;
     FQ_GO(status, fq_operand_read(cli->operands[0], &eval->on));
-    FQ_GO(status, fq_device_is(eval->on.path, &device));
     code = FQ_EXIT_USAGE;
-    if (device)
+    if (eval->on.integer)
         FQ_GO(status, refuse_options(cli));
     FQ_GO(status, fq_operand_settings(cli, keys, sizeof keys / sizeof *keys, &eval->on));
     code = FQ_EXIT_FAILED;
-    FQ_GO(status,
-          device ? evaluate_device(cli, &eval->on, workers) : evaluate_float(cli, eval, workers));
+    FQ_GO(status, eval->on.integer ? evaluate_device(cli, &eval->on, workers)
+                                   : evaluate_float(cli, eval, workers));
     code = FQ_EXIT_OK;
 done:
     if (status != FQ_OK)

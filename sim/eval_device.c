@@ -30,17 +30,6 @@ typedef struct device_job {
     size_t                 *same;     /* [batches] */
 } device_job;
 
-fq_status fq_device_is(const char *path, bool *out) {
-    fq_cbytes    bytes;
-    fq_modelfile file;
-    FQ_TRY(fq_file_map(path, &bytes));
-    fq_status status = fq_modelfile_open(bytes, &file);
-    *out = status == FQ_OK && file.quantized && file.quantization.sites != NULL;
-    fq_modelfile_close(&file);
-    fq_file_unmap(&bytes);
-    return status;
-}
-
 static fq_status place(device_job *job, fq_arena *arena) {
     const fq_network *network = fq_model_network(job->on->model);
     size_t            features = fq_shape_count(network->input), lanes = fq_lanes(BATCH);

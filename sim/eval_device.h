@@ -12,9 +12,7 @@ typedef struct fq_device_figures {
     size_t same_class;           /* examples on which both agree */
 } fq_device_figures;
 
-/* Is this the path of a model with codes and ranges of activations? */
-FQ_MUST_CHECK fq_status fq_device_is(const char *path, bool *out);
-/* `on` has its data. The same figures for any number of workers. */
+/* `on` is of integers and has its data. The same figures for any number of workers. */
 FQ_MUST_CHECK fq_status fq_device_evaluate(const fq_operand_model *on, fq_device_figures *out);
 
 #endif

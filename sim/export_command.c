@@ -113,19 +113,6 @@ static fq_status hash_file(const char *path, char text[FQ_HASH_TEXT]) {
     return FQ_OK;
 }
 
-/* A quantized file has lost what it would be quantized from. */
-static fq_status check_float(const char *path) {
-    fq_cbytes    bytes;
-    fq_modelfile file;
-    FQ_TRY(fq_file_map(path, &bytes));
-    fq_status status = fq_modelfile_open(bytes, &file);
-    if (status == FQ_OK && file.quantized)
-        status = fq_fail(FQ_EINVAL, "%s is quantized already; export from the float model", path);
-    fq_modelfile_close(&file);
-    fq_file_unmap(&bytes);
-    return status;
-}
-
 /* The network alone, as it was trained. */
 static fq_status strip(export_job *job) {
     const fq_model *model = job->on.model;
@@ -185,7 +172,9 @@ static fq_status export_model(const fq_cli *cli, export_job *job, size_t workers
     static const fq_option_key keys[] = {{"ranges", "evaluate.ranges", true},
                                          {"granularity", "evaluate.granularity", true}};
     FQ_TRY(fq_operand_read(cli->operands[0], &job->on));
-    FQ_TRY(check_float(job->on.path));
+    if (job->on.quantized) /* it has lost what it would be quantized from */
+        return fq_fail(FQ_EINVAL, "%s is quantized already; export from the float model",
+                       job->on.path);
     FQ_TRY(hash_file(job->on.path, job->hash));
     FQ_TRY(fq_operand_settings(cli, keys, sizeof keys / sizeof *keys, &job->on));
     if (job->quantized) {

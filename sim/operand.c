@@ -67,9 +67,26 @@ static fq_status set_normalization(fq_document *document, const fq_provenance *f
     return set_text(document, "data.std", std);
 }
 
+static fq_status take_file(fq_cbytes bytes, fq_operand_model *out) {
+    fq_modelfile file;
+    FQ_TRY(fq_modelfile_open(bytes, &file));
+    out->from = file.from;
+    out->quantized = file.quantized;
+    out->integer = file.quantized && file.quantization.sites != NULL;
+    fq_status status = fq_modelfile_take(&file, &out->model, &out->w);
+    fq_modelfile_close(&file);
+    return status;
+}
+
 fq_status fq_operand_read(const char *operand, fq_operand_model *out) {
+    fq_cbytes bytes;
     FQ_TRY(find_files(operand, out->path, out->settings));
-    return fq_modelfile_read(out->path, &out->model, &out->w, &out->from);
+    FQ_TRY(fq_file_map(out->path, &bytes));
+    fq_status status = take_file(bytes, out);
+    fq_file_unmap(&bytes);
+    if (status != FQ_OK)
+        fq_add_context("%s", out->path);
+    return status;
 }
 
 fq_status fq_operand_settings(const fq_cli *cli, const fq_option_key *keys, size_t n,

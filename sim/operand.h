@@ -14,6 +14,7 @@ typedef struct fq_operand_model {
     fq_model      *model;
     float         *w;
     fq_provenance  from;
+    bool           quantized, integer; /* the file has codes; and ranges of activations with them */
     fq_document   *document;
     fq_experiment *experiment;
     fq_dataset    *dataset;
