@@ -23,7 +23,7 @@ const fq_key fq_eval_keys[] = {
      "More combinations, weights/activations: 4/8 is 4-bit weights with 8-bit activations."},
     {"ranges", FQ_TYPE_WORDS, FIELD(ranges), "[mse]", 0, 0, fq_range_names,
      "How the range of a weight tensor is found; each rule gives figures of its own. learned: the "
-     "steps that qat or mqat learned, at the widths they were trained at."},
+     "steps that qat, mqat or fedhq learned, at the widths they were trained at."},
     {"step_scales", FQ_TYPE_REALS, FIELD(step_scales), "[]", MIN_SCALE, MAX_SCALE, NULL,
      "With float activations, evaluate again with every step of the weights times this; the rule "
      "of such a figure reads mse*0.85."},

@@ -400,7 +400,7 @@ static int tensor_bits(const fq_evaluator *e, size_t tensor, int bits) {
 static fq_status fail_learned(const fq_evaluator *e, size_t tensor, int bits) {
     if (e->learned.method == NULL)
         return fq_fail(FQ_EINVAL, "evaluate.ranges: learned: the model has no learned steps of "
-                                  "weights; train it with ranges: learned of qat or mqat");
+                                  "weights; train it with ranges: learned of qat, mqat or fedhq");
     size_t           cursor = 0;
     const fq_tensor *weights = NULL;
     for (size_t i = 0; i < fq_model_tensor_count(e->model); i++)

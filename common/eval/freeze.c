@@ -41,7 +41,7 @@ static fq_status take_stored(const fq_model *trained, const float *w,
         if (range == NULL || !fq_kept_range(w + range->offset, &low, &high))
             return fq_fail(FQ_EINVAL,
                            "the model has no running range of what enters %s; train with "
-                           "quantized activations (qat, mqat), or take mse or minmax",
+                           "quantized activations (qat, mqat, fedhq), or take mse or minmax",
                            name);
         int          bits = fq_policy_site_bits(settings->layers, s, n, settings->activations);
         fq_grid_kind kind = fq_calibration_grid(out->model, s);

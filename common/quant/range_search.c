@@ -127,7 +127,7 @@ static void add_zero_points(fq_grid grid, size_t n_points, const float *x, size_
 
 /* ---- the search ---- */
 
-/* Values that are all on one side leave nothing to shift. */
+/* With no value below zero there is nothing to shift. */
 static bool one_dimension(const fq_range_search *search) {
     return zero_points(search->kind, search->bits) == 1 || search->low >= 0.0f;
 }

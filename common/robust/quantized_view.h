@@ -17,7 +17,7 @@ typedef enum fq_site_ranges { FQ_SITE_RUNNING, FQ_SITE_LEARNED, FQ_SITE_BATCH } 
 /* What trains learned steps: the weights' own step rule, or Adam. */
 typedef enum fq_step_optimizer { FQ_STEPS_SGD, FQ_STEPS_ADAM } fq_step_optimizer;
 
-/* How qat and mqat quantize, whatever the width. */
+/* How they quantize, whatever the width. */
 typedef struct fq_view_format {
     int     ranges;                    /* of fq_range_names */
     int     activation_ranges;         /* fq_site_ranges */
