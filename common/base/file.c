@@ -128,6 +128,21 @@ static fq_status write_all(int file, const char *path, fq_cbytes bytes) {
     return FQ_OK;
 }
 
+fq_status fq_file_write_at(int file, const char *path, fq_cbytes bytes, uint64_t at) {
+    while (bytes.size > 0) {
+        ssize_t written = pwrite(file, bytes.data, bytes.size, (off_t)at);
+        if (written < 0 && errno == EINTR)
+            continue;
+        if (written <= 0)
+            return fq_fail(FQ_EIO, "cannot write %s: %s", path,
+                           strerror(written == 0 ? ENOSPC : errno));
+        bytes.data += written;
+        bytes.size -= (size_t)written;
+        at += (uint64_t)written;
+    }
+    return FQ_OK;
+}
+
 fq_status fq_folder_sync_of(const char *path) {
     char        folder[PATH_MAX];
     const char *slash = strrchr(path, '/');

@@ -2,6 +2,7 @@
 #include "suite.h"
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -156,6 +157,23 @@ static void test_make(void) {
     CU_ASSERT_EQUAL(count_entries(fq_test_path("make")), 1);
 }
 
+static void test_write_at(void) {
+    const char *path = fq_test_path("write-at");
+    fq_test_write(path, "first second", 12);
+    int file = open(path, O_RDWR | O_CLOEXEC);
+    CU_ASSERT_TRUE_FATAL(file >= 0);
+    FQ_ASSERT_OK(fq_file_write_at(file, path, bytes_of("SECOND third"), 6));
+    CU_ASSERT_TRUE(holds(path, "first SECOND third"));
+    FQ_ASSERT_OK(fq_file_write_at(file, path, (fq_cbytes){0}, 100));
+    CU_ASSERT_TRUE(holds(path, "first SECOND third"));
+    close(file);
+    file = open("/dev/full", O_RDWR | O_CLOEXEC);
+    CU_ASSERT_TRUE_FATAL(file >= 0);
+    FQ_ASSERT_FAILS(fq_file_write_at(file, "/dev/full", bytes_of("x"), 0), FQ_EIO,
+                    "cannot write /dev/full: No space left");
+    close(file);
+}
+
 static void test_failed_replace(void) {
     FQ_ASSERT_FAILS(fq_file_replace(fq_test_path("none/file"), bytes_of("x"), true), FQ_EIO,
                     "none/file.part: No such file");
@@ -204,6 +222,7 @@ int main(void) {
                                     {"map", test_map},
                                     {"replace in one step", test_replace},
                                     {"a file is made once", test_make},
+                                    {"write in the middle", test_write_at},
                                     {"a failed replace leaves nothing", test_failed_replace},
                                     {"make folders", test_folders},
                                     {"CRC-32 of the standard's check text", test_crc},
