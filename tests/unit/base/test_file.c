@@ -144,16 +144,20 @@ static void test_replace(void) {
 
 static void test_make(void) {
     FQ_ASSERT_OK(fq_folder_make(fq_test_path("make")));
-    const char *path = fq_test_path("make/file");
+    char        path[PATH_MAX];
     struct stat info;
-    /* What an end of the process has left is no obstacle. */
+    snprintf(path, sizeof path, "%s", fq_test_path("make/file"));
+    /* What an end of the process has left is no obstacle, and who may read it, or does, reads
+     * nothing of the new file. */
     fq_test_write(fq_test_path("make/file.part"), "half of so", 10);
-    CU_ASSERT_EQUAL(chmod(fq_test_path("make/file.part"), 0600), 0);
+    CU_ASSERT_EQUAL(chmod(fq_test_path("make/file.part"), 0644), 0);
+    CU_ASSERT_EQUAL(link(fq_test_path("make/file.part"), fq_test_path("other")), 0);
     FQ_ASSERT_OK(fq_file_make(path, bytes_of("first"), 0600));
     FQ_ASSERT_FAILS(fq_file_make(path, bytes_of("second"), 0600), FQ_ESTATE, "there already");
     CU_ASSERT_EQUAL_FATAL(stat(path, &info), 0);
     CU_ASSERT_EQUAL(info.st_size, 5);
     CU_ASSERT_EQUAL(info.st_mode & 07777, 0600);
+    CU_ASSERT_TRUE(holds(fq_test_path("other"), "half of so"));
     CU_ASSERT_EQUAL(count_entries(fq_test_path("make")), 1);
 }
 
