@@ -17,7 +17,6 @@
 #include "base/config.h"
 #include "wire/seal.h"
 
-
 enum { FQ_SIMULATED_AUTO, FQ_SIMULATED_YES, FQ_SIMULATED_NO };
 
 typedef struct fq_server_config {
