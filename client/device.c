@@ -1,5 +1,7 @@
 #include "client/device.h"
 
+#include "base/file.h"
+
 #include <dirent.h>
 #include <inttypes.h>
 #include <limits.h>
@@ -47,9 +49,8 @@ void fq_device_init(fq_device *device, const char *root) {
 }
 
 /* ---- small files ---- */
-/* The first line of a file, without its end; "" if there is none. */
-static bool read_line(char *line, int capacity, const char *path) {
-    FILE *file = fopen(path, "re");
+/* The first line of a file, which is closed, without its end; "" if there is none. */
+static bool read_line(char *line, int capacity, FILE *file) {
     line[0] = '\0';
     if (file == NULL)
         return false;
@@ -59,13 +60,16 @@ static bool read_line(char *line, int capacity, const char *path) {
     return found;
 }
 
-/* That of /sys/class/CLASS/NAME/FIELD. */
-static bool read_field(char *line, int capacity, const char *root, const char *class,
-                       const char *name, const char *field) {
+/* /sys/class/CLASS/NAME/FIELD; NULL: it cannot be read. */
+static FILE *open_field(const char *root, const char *class, const char *name, const char *field) {
     char path[PATH_MAX];
     int  length = snprintf(path, sizeof path, "%s/sys/class/%s/%s/%s", root, class, name, field);
-    line[0] = '\0';
-    return length > 0 && (size_t)length < sizeof path && read_line(line, capacity, path);
+    return length > 0 && (size_t)length < sizeof path ? fopen(path, "re") : NULL;
+}
+
+static bool read_field(char *line, int capacity, const char *root, const char *class,
+                       const char *name, const char *field) {
+    return read_line(line, capacity, open_field(root, class, name, field));
 }
 
 /* The words of a line, cut apart in place; how many there are, at most `capacity`. */
@@ -88,13 +92,14 @@ static bool read_number(const char *root, const char *class, const char *name, c
     return end != line && *end == '\0' && isfinite(*out);
 }
 
-/* The next entry of /sys/class/CLASS whose name begins with `prefix`; NULL: no more. */
 static DIR *open_class(const char *root, const char *class) {
-    char path[PATH_MAX];
-    snprintf(path, sizeof path, "%.3000s/sys/class/%s", root, class);
+    char below[64], path[PATH_MAX];
+    snprintf(below, sizeof below, "sys/class/%s", class);
+    fq_path_join(root, below, path);
     return opendir(path);
 }
 
+/* The next entry of /sys/class/CLASS whose name begins with `prefix`; NULL: no more. */
 static const char *next_of(DIR *entries, const char *prefix) {
     const struct dirent *entry;
     while (entries != NULL && (entry = readdir(entries)) != NULL)
@@ -170,8 +175,8 @@ static bool power_allows(const char *root, const fq_gates *gates, char why[FQ_WH
 static bool read_ticks(const char *root, uint64_t *busy, uint64_t *total) {
     enum { IDLE = 3, IOWAIT = 4, STEAL = 7 };
     char path[PATH_MAX], line[256], *at = line + 3;
-    snprintf(path, sizeof path, "%.3000s/proc/stat", root);
-    if (!read_line(line, sizeof line, path) || strncmp(line, "cpu ", 4) != 0)
+    fq_path_join(root, "proc/stat", path);
+    if (!read_line(line, sizeof line, fopen(path, "re")) || strncmp(line, "cpu ", 4) != 0)
         return false;
     *busy = *total = 0;
     for (int i = 0; i <= STEAL; i++) {
@@ -257,13 +262,13 @@ static bool find_default_route(const char *root, char name[FQ_WORD_BYTES]) {
     static const struct {
         const char *file;
         bool (*read)(char *line, route *out);
-    } tables[] = {{"/proc/net/route", read_ipv4_route}, {"/proc/net/ipv6_route", read_ipv6_route}};
+    } tables[] = {{"proc/net/route", read_ipv4_route}, {"proc/net/ipv6_route", read_ipv6_route}};
     bool found = false;
     for (int t = 0; t < 2 && !found; t++) {
         char          path[PATH_MAX], line[512];
         unsigned long best = ULONG_MAX;
         route         next;
-        snprintf(path, sizeof path, "%.3000s%s", root, tables[t].file);
+        fq_path_join(root, tables[t].file, path);
         FILE *file = fopen(path, "re");
         while (file != NULL && fgets(line, sizeof line, file) != NULL)
             if (tables[t].read(line, &next) && next.is_default && next.is_up &&
@@ -280,14 +285,13 @@ static bool find_default_route(const char *root, char name[FQ_WORD_BYTES]) {
 
 /* Mobile modems say DEVTYPE=wwan; type 512 is PPP, as they are dialled. */
 static bool is_mobile(const char *root, const char *name) {
-    char   path[PATH_MAX], line[128];
+    char   line[128];
     double type;
     if (read_number(root, "net", name, "type", &type) && type == 512.0)
         return true;
     if (strncmp(name, "wwan", 4) == 0 || strncmp(name, "ppp", 3) == 0)
         return true;
-    snprintf(path, sizeof path, "%.3000s/sys/class/net/%s/uevent", root, name);
-    FILE *file = fopen(path, "re");
+    FILE *file = open_field(root, "net", name, "uevent");
     bool  mobile = false;
     while (file != NULL && !mobile && fgets(line, sizeof line, file) != NULL)
         mobile = strncmp(line, "DEVTYPE=wwan", 12) == 0;

@@ -143,21 +143,20 @@ fq_status fq_home_make(const char *home, const char *server, const char *server_
 fq_status fq_home_read(const char *home, fq_client_config *config, fq_data_settings *data,
                        bool *has_data, fq_public_key *server_key) {
     static const char *const subsections[] = {"data", "gates", NULL};
-    char                     path[PATH_MAX];
+    char                     path[PATH_MAX], key[PATH_MAX];
     fq_document             *document = NULL;
     fq_path_join(home, "client.yaml", path);
+    fq_path_join(home, "client.key", key);
     if (!fq_file_exists(path))
         return fq_fail(FQ_EINVAL,
                        "%s is not a client's folder; make one with: fedq-client init %s --server "
                        "tcp://HOST:PORT --server-key KEY",
                        home, home);
-    fq_path_join(home, "client.key", path);
-    if (!fq_file_exists(path))
+    if (!fq_file_exists(key))
         return fq_fail(FQ_EINVAL,
                        "%s has no client.key: its init was cut short; make it anew with: "
                        "fedq-client init %s --server tcp://HOST:PORT --server-key KEY",
                        home, home);
-    fq_path_join(home, "client.yaml", path);
     FQ_TRY(fq_document_read(&document, path));
     const fq_node *root = fq_document_root(document);
     fq_status      status;

@@ -14,8 +14,6 @@
 #include "data/dataset.h"
 #include "wire/seal.h"
 
-#include <limits.h>
-
 typedef struct fq_client_config {
     char     server[FQ_TEXT_BYTES], server_key[FQ_TEXT_BYTES], name[FQ_TEXT_BYTES];
     fq_ints  widths;     /* bit-widths of weights that this device can run; empty: all */

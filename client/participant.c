@@ -604,11 +604,6 @@ static void load_outbox(participant *p) {
         fq_log_write(p->options->log, FQ_LOG_INFO, "outbox", "entries=%zu damaged=%zu", n, damaged);
 }
 
-/* The arena of messages holds at most the settings, or a plan for all our clients. */
-static fq_status make_arena(participant *p) {
-    return fq_arena_init(&p->arena, FQ_MESSAGE_ARENA_BYTES);
-}
-
 /* Counts go on if it is the run of last time. */
 static void show_run(participant *p) {
     char id[sizeof p->shown.run_id];
@@ -902,7 +897,7 @@ static fq_status start(participant *p) {
     if (fq_client_status_read(options->work.home, &p->shown) != FQ_OK)
         fq_log_write(options->log, FQ_LOG_WARN, "status_damaged", "text=\"counts begin at 0\"");
     p->shown.connected = p->shown.joined = p->shown.over = false;
-    FQ_TRY(make_arena(p));
+    FQ_TRY(fq_arena_init(&p->arena, FQ_MESSAGE_ARENA_BYTES));
     FQ_TRY(fq_crew_create(&p->crew, options->work.threads));
     return fq_dialer_create(&p->dialer, &dialer);
 }

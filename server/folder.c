@@ -124,10 +124,6 @@ const fq_key             fq_server_keys[] = {
                 {.name = NULL},
 };
 
-fq_status fq_text_replace(const char *path, const char *text, bool durable) {
-    return fq_file_replace(path, (fq_cbytes){(const unsigned char *)text, strlen(text)}, durable);
-}
-
 /* ---- making one ---- */
 static fq_status check_listen(const char *listen) {
     const char *port = strrchr(listen, ':');
@@ -226,21 +222,20 @@ fq_status fq_server_folder_make(const char *folder, const char *settings, const 
 
 /* ---- reading one ---- */
 fq_status fq_server_config_read(const char *folder, fq_server_config *out) {
-    char         path[PATH_MAX];
+    char         path[PATH_MAX], key[PATH_MAX];
     fq_document *document;
     fq_path_join(folder, "server.yaml", path);
+    fq_path_join(folder, "server.key", key);
     if (!fq_file_exists(path))
         return fq_fail(FQ_EINVAL,
                        "%s is not a coordinator's folder; make one with: fedq-server init %s "
                        "--settings FILE --listen tcp://ADDRESS:PORT",
                        folder, folder);
-    fq_path_join(folder, "server.key", path);
-    if (!fq_file_exists(path))
+    if (!fq_file_exists(key))
         return fq_fail(FQ_EINVAL,
                        "%s has no server.key: its init was cut short; make it anew with: "
                        "fedq-server init %s --settings FILE --listen tcp://ADDRESS:PORT",
                        folder, folder);
-    fq_path_join(folder, "server.yaml", path);
     FQ_TRY(fq_document_read(&document, path));
     fq_status status =
         fq_section_load(document, fq_document_root(document), "", fq_server_keys, NULL, out);

@@ -17,8 +17,6 @@
 #include "base/config.h"
 #include "wire/seal.h"
 
-#include <limits.h>
-
 enum { FQ_SIMULATED_AUTO, FQ_SIMULATED_YES, FQ_SIMULATED_NO };
 
 typedef struct fq_server_config {
@@ -36,7 +34,5 @@ FQ_MUST_CHECK fq_status fq_server_folder_make(const char *folder, const char *se
                                               const char *listen, fq_public_key *key);
 FQ_MUST_CHECK fq_status fq_server_config_read(const char *folder, fq_server_config *out);
 FQ_MUST_CHECK fq_status fq_run_id_read(const char *folder, unsigned char id[FQ_RUN_ID_BYTES]);
-/* A file of text is made as a whole. */
-FQ_MUST_CHECK fq_status fq_text_replace(const char *path, const char *text, bool durable);
 
 #endif

@@ -179,21 +179,14 @@ static void put_record(fq_buffer *out, uint32_t kind, const fq_buffer *body) {
 static fq_status append(fq_journal *journal, const fq_buffer *bytes) {
     if (bytes->failed)
         return fq_fail(FQ_ENOMEM, "no memory for a record of the journal");
-    size_t done = 0;
-    while (done < bytes->size) {
-        ssize_t n = pwrite(journal->file, bytes->data + done, bytes->size - done,
-                           journal->size + (off_t)done);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0) {
-            int reason = n == 0 ? ENOSPC : errno;
-            (void)!ftruncate(journal->file, journal->size);
-            return fq_fail(FQ_EIO, "cannot write %s: %s", journal->path, strerror(reason));
-        }
-        done += (size_t)n;
-    }
-    journal->size += (off_t)bytes->size;
-    return FQ_OK;
+    fq_status status =
+        fq_file_write_at(journal->file, journal->path, (fq_cbytes){bytes->data, bytes->size},
+                         (uint64_t)journal->size);
+    if (status == FQ_OK)
+        journal->size += (off_t)bytes->size;
+    else
+        (void)!ftruncate(journal->file, journal->size);
+    return status;
 }
 
 fq_status fq_journal_begin(fq_journal *journal, const fq_journal_round *round) {

@@ -155,15 +155,13 @@ void fq_roster_fini(fq_roster *roster) {
 }
 
 static fq_status write_file(const char *folder, const fq_roster *roster) {
-    char      path[PATH_MAX], key[FQ_KEY_TEXT], line[256];
+    char      path[PATH_MAX], key[FQ_KEY_TEXT];
     fq_buffer text = {0};
     fq_put_bytes(&text, HEAD, sizeof HEAD - 1);
     for (size_t i = 0; i < roster->n; i++) {
         const fq_roster_entry *entry = &roster->entries[i];
         fq_public_key_text(&entry->key, key);
-        int length = snprintf(line, sizeof line, "%s %s %s\n", entry->name, key,
-                              entry->revoked ? "revoked" : "active");
-        fq_put_bytes(&text, line, (size_t)length);
+        fq_put_format(&text, "%s %s %s\n", entry->name, key, entry->revoked ? "revoked" : "active");
     }
     fq_path_join(folder, FILE_NAME, path);
     fq_status status = text.failed ? fq_fail(FQ_ENOMEM, "no memory for the list of clients")

@@ -128,6 +128,21 @@ static fq_status write_all(int file, const char *path, fq_cbytes bytes) {
     return FQ_OK;
 }
 
+fq_status fq_file_write_at(int file, const char *path, fq_cbytes bytes, uint64_t at) {
+    while (bytes.size > 0) {
+        ssize_t written = pwrite(file, bytes.data, bytes.size, (off_t)at);
+        if (written < 0 && errno == EINTR)
+            continue;
+        if (written <= 0)
+            return fq_fail(FQ_EIO, "cannot write %s: %s", path,
+                           strerror(written == 0 ? ENOSPC : errno));
+        bytes.data += written;
+        bytes.size -= (size_t)written;
+        at += (uint64_t)written;
+    }
+    return FQ_OK;
+}
+
 fq_status fq_folder_sync_of(const char *path) {
     char        folder[PATH_MAX];
     const char *slash = strrchr(path, '/');
@@ -157,11 +172,15 @@ static fq_status write_special(const char *path, fq_cbytes bytes) {
     return status;
 }
 
-/* A file beside `path`, which the caller gives its name or removes. */
-static fq_status write_beside(const char *path, char temporary[PATH_MAX], fq_cbytes bytes,
-                              mode_t mode, bool durable) {
+/* The name of a file beside `path`, which is written first. */
+static fq_status name_beside(const char *path, char temporary[PATH_MAX]) {
     if (snprintf(temporary, PATH_MAX, "%s.part", path) >= PATH_MAX)
         return fq_fail(FQ_EINVAL, "path too long: %s", path);
+    return FQ_OK;
+}
+
+/* The caller gives it its name or removes it; after a failure nothing is left. */
+static fq_status write_beside(const char *temporary, fq_cbytes bytes, mode_t mode, bool durable) {
     int file = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, mode);
     if (file < 0)
         return fq_fail(FQ_EIO, "cannot create %s: %s", temporary, strerror(errno));
@@ -181,7 +200,8 @@ fq_status fq_file_replace(const char *path, fq_cbytes bytes, bool durable) {
     if (stat(path, &there) == 0 &&
         (S_ISCHR(there.st_mode) || S_ISBLK(there.st_mode) || S_ISFIFO(there.st_mode)))
         return write_special(path, bytes);
-    FQ_TRY(write_beside(path, temporary, bytes, 0644, durable));
+    FQ_TRY(name_beside(path, temporary));
+    FQ_TRY(write_beside(temporary, bytes, 0644, durable));
     if (rename(temporary, path) != 0) {
         fq_status status =
             fq_fail(FQ_EIO, "cannot rename %s to %s: %s", temporary, path, strerror(errno));
@@ -194,7 +214,9 @@ fq_status fq_file_replace(const char *path, fq_cbytes bytes, bool durable) {
 fq_status fq_file_make(const char *path, fq_cbytes bytes, mode_t mode) {
     char      temporary[PATH_MAX];
     fq_status status = FQ_OK;
-    FQ_TRY(write_beside(path, temporary, bytes, mode, true));
+    FQ_TRY(name_beside(path, temporary));
+    unlink(temporary); /* one that is there already has a mode, and readers, of its own */
+    FQ_TRY(write_beside(temporary, bytes, mode, true));
     if (link(temporary, path) != 0)
         status = errno == EEXIST
                      ? fq_fail(FQ_ESTATE, "%s is there already and stays as it is", path)

@@ -28,6 +28,10 @@ FQ_MUST_CHECK fq_status fq_file_replace(const char *path, fq_cbytes bytes, bool 
 /* Make `path` in one step, durable; FQ_ESTATE if there is one, which stays as it is. */
 FQ_MUST_CHECK fq_status fq_file_make(const char *path, fq_cbytes bytes, mode_t mode);
 
+/* Write all of `bytes` from that offset of an open file on; `path` is for the error. FQ_EIO: some
+ * of them may be there. */
+FQ_MUST_CHECK fq_status fq_file_write_at(int file, const char *path, fq_cbytes bytes, uint64_t at);
+
 bool fq_file_exists(const char *path);
 
 /* folder/name. One that would be too long becomes one that cannot be opened, so that whoever opens

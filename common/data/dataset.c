@@ -114,11 +114,19 @@ fq_status fq_data_path(const char *folder, const char *name, char *out, size_t c
     return FQ_OK;
 }
 
-bool fq_data_is_there(const char *folder, const char *name) {
-    char path[FQ_DATA_PATH_BYTES], packed[256];
+/* folder/name or folder/name.gz -> path, whichever is there. */
+static bool find_file(const char *folder, const char *name, char path[FQ_DATA_PATH_BYTES]) {
+    char packed[256];
     snprintf(packed, sizeof packed, "%s.gz", name);
-    return (fq_data_path(folder, name, path, sizeof path) == FQ_OK && fq_file_exists(path)) ||
-           (fq_data_path(folder, packed, path, sizeof path) == FQ_OK && fq_file_exists(path));
+    return (fq_data_path(folder, name, path, FQ_DATA_PATH_BYTES) == FQ_OK &&
+            fq_file_exists(path)) ||
+           (fq_data_path(folder, packed, path, FQ_DATA_PATH_BYTES) == FQ_OK &&
+            fq_file_exists(path));
+}
+
+bool fq_data_is_there(const char *folder, const char *name) {
+    char path[FQ_DATA_PATH_BYTES];
+    return find_file(folder, name, path);
 }
 
 fq_status fq_data_missing(const fq_data_reader *reader, const char *path) {
@@ -129,17 +137,10 @@ fq_status fq_data_missing(const fq_data_reader *reader, const char *path) {
 fq_status fq_data_read(const fq_data_reader *reader, const char *folder, const char *name,
                        char path[FQ_DATA_PATH_BYTES], fq_cbytes *out) {
     *out = (fq_cbytes){0};
+    if (find_file(folder, name, path))
+        return fq_file_read(path, FQ_DATA_FILE_LIMIT, out);
     FQ_TRY(fq_data_path(folder, name, path, FQ_DATA_PATH_BYTES));
-    if (!fq_file_exists(path)) {
-        char packed[256];
-        snprintf(packed, sizeof packed, "%s.gz", name);
-        FQ_TRY(fq_data_path(folder, packed, path, FQ_DATA_PATH_BYTES));
-        if (!fq_file_exists(path)) {
-            FQ_TRY(fq_data_path(folder, name, path, FQ_DATA_PATH_BYTES));
-            return fq_data_missing(reader, path);
-        }
-    }
-    return fq_file_read(path, FQ_DATA_FILE_LIMIT, out);
+    return fq_data_missing(reader, path);
 }
 
 /* ---- what readers do last ---- */

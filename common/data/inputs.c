@@ -101,11 +101,7 @@ fq_status fq_inputs_read(const char *path, fq_raw_type raw, fq_shape shape, fq_i
 }
 
 void fq_inputs_fini(fq_inputs *inputs) {
-    union {
-        const unsigned char *from;
-        void                *to;
-    } memory = {.from = inputs->bytes.data};
-    free(memory.to);
+    free((void *)(uintptr_t)inputs->bytes.data);
     *inputs = (fq_inputs){0};
 }
 

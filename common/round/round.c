@@ -364,7 +364,7 @@ typedef struct combine_job {
 
 /* A value that part l is the first to hold is in the sums of the clients whose part is at least l.
  */
-static void weigh_levels(const fq_server *server, uint64_t weight[UINT8_MAX + 1]) {
+static void weigh_parts(const fq_server *server, uint64_t weight[UINT8_MAX + 1]) {
     uint64_t sum = 0;
     for (size_t part = FQ_MAX_PARTS; part-- > 0;)
         weight[part] = sum += server->tally.weight_of[part];
@@ -417,7 +417,7 @@ static void summarize(const fq_server *server, fq_round_summary *summary) {
 
 static fq_status take_step(fq_server *server, fq_pool *pool, fq_round_summary *summary) {
     combine_job job = {.server = server, .n = server->tally.n_accepted};
-    weigh_levels(server, job.weight);
+    weigh_parts(server, job.weight);
     FQ_TRY(
         fq_pool_for(pool, (server->size + COMBINE_RANGE - 1) / COMBINE_RANGE, combine_range, &job));
     memcpy(server->old_w, server->w, server->size * sizeof *server->w);

@@ -2,7 +2,7 @@
  * model.fq; what is evaluated and when it stops. The simulator and the coordinator keep their runs
  * with this, so that both leave the same files.
  *
- *     fq_run_open(&run, &experiment, &options);        new, or where it stopped
+ *     fq_run_open(&run, &experiment, &setup, &options);   new, or where it stopped
  *     while (!fq_run_over(run)) {
  *         ... fq_round_open, fq_round_accept on fq_run_server(run) ...
  *         fq_run_close_round(run, &row, rows, n, &summary);

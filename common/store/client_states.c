@@ -62,21 +62,6 @@ static void path_of(const char *folder, uint64_t generation, char out[PATH_MAX])
 }
 
 /* ---- files ---- */
-static fq_status write_at(int file, const char *path, const void *data, size_t size, uint64_t at) {
-    const char *from = data;
-    while (size > 0) {
-        ssize_t written = pwrite(file, from, size, (off_t)at);
-        if (written < 0 && errno == EINTR)
-            continue;
-        if (written <= 0)
-            return fq_fail(FQ_EIO, "cannot write %s: %s", path, strerror(errno));
-        from += written;
-        size -= (size_t)written;
-        at += (uint64_t)written;
-    }
-    return FQ_OK;
-}
-
 static fq_status read_at(int file, const char *path, void *data, size_t size, uint64_t at) {
     char *to = data;
     while (size > 0) {
@@ -108,7 +93,7 @@ static fq_status create_file(const fq_client_states *states, uint64_t generation
     *file = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
     if (*file < 0)
         return fq_fail(FQ_EIO, "cannot create %s: %s", path, strerror(errno));
-    return write_at(*file, path, &head, sizeof head, 0);
+    return fq_file_write_at(*file, path, (fq_cbytes){(const unsigned char *)&head, sizeof head}, 0);
 }
 
 fq_status fq_client_states_remove(const char *folder, uint64_t generation) {
@@ -178,6 +163,12 @@ static uint32_t checksum(const fq_client_states *states, record *r) {
     uint32_t crc = fq_crc32((fq_cbytes){(const unsigned char *)r, states->record_bytes});
     r->crc = kept;
     return crc;
+}
+
+static fq_status write_record(const fq_client_states *states, int file, const char *path,
+                              uint64_t at, const record *r) {
+    return fq_file_write_at(file, path, (fq_cbytes){(const unsigned char *)r, states->record_bytes},
+                            offset_of(states, at));
 }
 
 static fq_status read_record(const fq_client_states *states, uint64_t at, record *r) {
@@ -345,9 +336,7 @@ fq_status fq_client_states_put(fq_client_states *states, size_t worker, uint64_t
     if (status == FQ_OK)
         states->mark.records = at;
     pthread_mutex_unlock(&states->mutex);
-    return status == FQ_OK ? write_at(states->file, states->path, r, states->record_bytes,
-                                      offset_of(states, at))
-                           : status;
+    return status == FQ_OK ? write_record(states, states->file, states->path, at, r) : status;
 }
 
 /* ---- between rounds ---- */
@@ -369,7 +358,7 @@ static fq_status copy_live(const fq_client_states *states, place *const *order, 
     FQ_TRY(create_file(states, states->mark.generation + 1, path, file));
     for (uint64_t i = 0; i < states->live; i++) {
         FQ_TRY(read_record(states, order[i]->at, r));
-        FQ_TRY(write_at(*file, path, r, states->record_bytes, offset_of(states, i + 1)));
+        FQ_TRY(write_record(states, *file, path, i + 1, r));
     }
     FQ_TRY(sync_file(*file, path));
     return fq_folder_sync_of(path);

@@ -698,7 +698,9 @@ fq_status fq_dialer_receive(fq_dialer *dialer, fq_arrival *out) {
     do
         FQ_TRY(receive_frames(dialer->socket, dialer->frames, 2, &n));
     while (n != 2);
-    *out = (fq_arrival){.head = bytes_of(&dialer->frames[0]), .body = bytes_of(&dialer->frames[1])};
+    *out = (fq_arrival){.two_frames = true,
+                        .head = bytes_of(&dialer->frames[0]),
+                        .body = bytes_of(&dialer->frames[1])};
     return FQ_OK;
 }
 

@@ -2,6 +2,7 @@
 #include "suite.h"
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -143,17 +144,38 @@ static void test_replace(void) {
 
 static void test_make(void) {
     FQ_ASSERT_OK(fq_folder_make(fq_test_path("make")));
-    const char *path = fq_test_path("make/file");
+    char        path[PATH_MAX];
     struct stat info;
-    /* What an end of the process has left is no obstacle. */
+    snprintf(path, sizeof path, "%s", fq_test_path("make/file"));
+    /* What an end of the process has left is no obstacle, and who may read it, or does, reads
+     * nothing of the new file. */
     fq_test_write(fq_test_path("make/file.part"), "half of so", 10);
-    CU_ASSERT_EQUAL(chmod(fq_test_path("make/file.part"), 0600), 0);
+    CU_ASSERT_EQUAL(chmod(fq_test_path("make/file.part"), 0644), 0);
+    CU_ASSERT_EQUAL(link(fq_test_path("make/file.part"), fq_test_path("other")), 0);
     FQ_ASSERT_OK(fq_file_make(path, bytes_of("first"), 0600));
     FQ_ASSERT_FAILS(fq_file_make(path, bytes_of("second"), 0600), FQ_ESTATE, "there already");
     CU_ASSERT_EQUAL_FATAL(stat(path, &info), 0);
     CU_ASSERT_EQUAL(info.st_size, 5);
     CU_ASSERT_EQUAL(info.st_mode & 07777, 0600);
+    CU_ASSERT_TRUE(holds(fq_test_path("other"), "half of so"));
     CU_ASSERT_EQUAL(count_entries(fq_test_path("make")), 1);
+}
+
+static void test_write_at(void) {
+    const char *path = fq_test_path("write-at");
+    fq_test_write(path, "first second", 12);
+    int file = open(path, O_RDWR | O_CLOEXEC);
+    CU_ASSERT_TRUE_FATAL(file >= 0);
+    FQ_ASSERT_OK(fq_file_write_at(file, path, bytes_of("SECOND third"), 6));
+    CU_ASSERT_TRUE(holds(path, "first SECOND third"));
+    FQ_ASSERT_OK(fq_file_write_at(file, path, (fq_cbytes){0}, 100));
+    CU_ASSERT_TRUE(holds(path, "first SECOND third"));
+    close(file);
+    file = open("/dev/full", O_RDWR | O_CLOEXEC);
+    CU_ASSERT_TRUE_FATAL(file >= 0);
+    FQ_ASSERT_FAILS(fq_file_write_at(file, "/dev/full", bytes_of("x"), 0), FQ_EIO,
+                    "cannot write /dev/full: No space left");
+    close(file);
 }
 
 static void test_failed_replace(void) {
@@ -204,6 +226,7 @@ int main(void) {
                                     {"map", test_map},
                                     {"replace in one step", test_replace},
                                     {"a file is made once", test_make},
+                                    {"write in the middle", test_write_at},
                                     {"a failed replace leaves nothing", test_failed_replace},
                                     {"make folders", test_folders},
                                     {"CRC-32 of the standard's check text", test_crc},
