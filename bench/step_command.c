@@ -210,15 +210,9 @@ static fq_status measure(const fq_cli *cli, step_job *job) {
 /* Multiply-adds of the layers that read the network's input, whose gradient by the input nobody
  * computes: of the first tensor, in all networks of the zoo. */
 static double first_layer_macs(const fq_model *model) {
-    const fq_tensor     *first = fq_model_tensor(model, 0);
-    const fq_network    *network = fq_model_network(model);
-    const fq_layer_spec *spec = &network->layers[first->layer];
-    if (strcmp(spec->layer, "conv2d") != 0)
-        return (double)first->count;
-    int64_t stride = spec->stride > 0 ? spec->stride : 1;
-    int64_t h = ((int64_t)network->input.h + 2 * spec->pad - spec->kernel) / stride + 1;
-    int64_t w = ((int64_t)network->input.w + 2 * spec->pad - spec->kernel) / stride + 1;
-    return (double)first->count * (double)h * (double)w;
+    const fq_tensor *first = fq_model_tensor(model, 0);
+    const fq_shape   out = fq_model_value_shape(model, first->layer + 1);
+    return (double)first->count * (double)out.h * (double)out.w;
 }
 
 static json_t *result_of(const step_job *job) {
