@@ -12,7 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 /* ---- options ---- */
@@ -63,12 +62,6 @@ fq_status fq_bench_repeat(fq_bench_work *work, void *context, double seconds, fq
     }
     *out = fq_spread_of(taken, n);
     return FQ_OK;
-}
-
-double fq_bench_cpu_seconds(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
 /* ---- data ---- */
@@ -209,25 +202,9 @@ done:
 }
 
 /* ---- results ---- */
-static void processor_name(char *out, size_t capacity) {
-    FILE *file = fopen("/proc/cpuinfo", "re");
-    char  line[256];
-    snprintf(out, capacity, "unknown");
-    while (file != NULL && fgets(line, sizeof line, file) != NULL) {
-        const char *colon = strchr(line, ':');
-        if (strncmp(line, "model name", 10) != 0 || colon == NULL)
-            continue;
-        snprintf(out, capacity, "%s", colon + 2);
-        out[strcspn(out, "\n")] = '\0';
-        break;
-    }
-    if (file != NULL)
-        fclose(file);
-}
-
 void fq_bench_identify(json_t *result) {
     char processor[256];
-    processor_name(processor, sizeof processor);
+    fq_processor_name(processor, sizeof processor);
     json_object_set_new(result, "kernels", json_string(fq_kernels_get()->name));
     json_object_set_new(result, "blis", json_string(fq_gemm_kernel()));
     json_object_set_new(result, "processor", json_string(processor));

@@ -27,9 +27,6 @@ typedef fq_status       fq_bench_work(void *context);
 FQ_MUST_CHECK fq_status fq_bench_repeat(fq_bench_work *work, void *context, double seconds,
                                         fq_spread *out);
 
-/* Processor time of all threads of this process: other work on the machine does not lengthen it. */
-double fq_bench_cpu_seconds(void);
-
 /* ---- data: examples of a shape as NumPy arrays in a folder ---- */
 typedef struct fq_made_data {
     fq_shape shape;

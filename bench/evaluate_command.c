@@ -97,17 +97,12 @@ static fq_status read_options(const fq_cli *cli, evaluate_job *job) {
 }
 
 int fq_bench_evaluate_command(const fq_cli *cli, const char *command_line) {
-    evaluate_job *job = calloc(1, sizeof *job);
+    evaluate_job job = {0};
     (void)command_line;
-    if (job == NULL)
-        return fq_command_failed(cli, fq_fail(FQ_ENOMEM, "no memory for a command"));
-    if (read_options(cli, job) != FQ_OK) {
-        free(job);
+    if (read_options(cli, &job) != FQ_OK)
         return fq_cli_wrong(cli, stderr);
-    }
-    fq_status status = measure(cli, job);
-    int       code = fq_bench_print(cli, status, status == FQ_OK ? result_of(job) : NULL);
-    release(job);
-    free(job);
+    fq_status status = measure(cli, &job);
+    int       code = fq_bench_print(cli, status, status == FQ_OK ? result_of(&job) : NULL);
+    release(&job);
     return code;
 }

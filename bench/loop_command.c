@@ -110,7 +110,7 @@ static fq_status run_rounds(loop_job *job) {
     fq_status    status = FQ_OK;
     if (cohort == NULL)
         return fq_fail(FQ_ENOMEM, "no memory for a cohort");
-    double began = fq_now(), cpu_began = fq_bench_cpu_seconds();
+    double began = fq_now(), cpu_began = fq_process_seconds();
     for (uint32_t round = 0; status == FQ_OK && round < job->rounds; round++) {
         double weight = 0.0;
         status = fq_cohort_sample(1, round, job->clients, job->cohort, cohort);
@@ -134,7 +134,7 @@ static fq_status run_rounds(loop_job *job) {
             status = fq_fail(FQ_ESTATE, "interrupted");
     }
     job->seconds = fq_now() - began;
-    job->cpu_seconds = fq_bench_cpu_seconds() - cpu_began;
+    job->cpu_seconds = fq_process_seconds() - cpu_began;
     free(cohort);
     return status;
 }

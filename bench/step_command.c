@@ -12,12 +12,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum { MAX_STEPS = 1 << 18, BATCHES = 8, MAX_THREADS = 256 };
 
 /* When the gradients of a turn were ready: seconds of the clock, and of this thread's processor
- * time, which other work on the machine does not lengthen. */
+ * time. */
 typedef struct stamps {
     size_t n;
     double at[MAX_STEPS], cpu[MAX_STEPS];
@@ -50,12 +49,6 @@ typedef struct step_job {
     size_t         n_steps; /* of all threads */
 } step_job;
 
-static double thread_seconds(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 /* Its config in the recipe is the address of the stamps. */
 static void stamp(const fq_algo_client *client, const float *w, float *grad) {
     stamps *times;
@@ -64,7 +57,7 @@ static void stamp(const fq_algo_client *client, const float *w, float *grad) {
     memcpy(&times, client->config, sizeof times);
     if (times->n == MAX_STEPS)
         return;
-    times->cpu[times->n] = thread_seconds();
+    times->cpu[times->n] = fq_thread_seconds();
     times->at[times->n++] = fq_now();
 }
 
@@ -210,15 +203,9 @@ static fq_status measure(const fq_cli *cli, step_job *job) {
 /* Multiply-adds of the layers that read the network's input, whose gradient by the input nobody
  * computes: of the first tensor, in all networks of the zoo. */
 static double first_layer_macs(const fq_model *model) {
-    const fq_tensor     *first = fq_model_tensor(model, 0);
-    const fq_network    *network = fq_model_network(model);
-    const fq_layer_spec *spec = &network->layers[first->layer];
-    if (strcmp(spec->layer, "conv2d") != 0)
-        return (double)first->count;
-    int64_t stride = spec->stride > 0 ? spec->stride : 1;
-    int64_t h = ((int64_t)network->input.h + 2 * spec->pad - spec->kernel) / stride + 1;
-    int64_t w = ((int64_t)network->input.w + 2 * spec->pad - spec->kernel) / stride + 1;
-    return (double)first->count * (double)h * (double)w;
+    const fq_tensor *first = fq_model_tensor(model, 0);
+    const fq_shape   out = fq_model_value_shape(model, first->layer + 1);
+    return (double)first->count * (double)out.h * (double)out.w;
 }
 
 static json_t *result_of(const step_job *job) {

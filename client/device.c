@@ -1,5 +1,6 @@
 #include "client/device.h"
 
+#include "base/clock.h"
 #include "base/file.h"
 
 #include <dirent.h>
@@ -9,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #define KEY(field) .offset = offsetof(fq_gates, field)
@@ -192,10 +192,7 @@ static bool read_ticks(const char *root, uint64_t *busy, uint64_t *total) {
 }
 
 static uint64_t own_ticks(void) {
-    struct timespec used;
-    long            rate = sysconf(_SC_CLK_TCK);
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
-    return (uint64_t)(((double)used.tv_sec + 1e-9 * (double)used.tv_nsec) * (double)rate);
+    return (uint64_t)(fq_process_seconds() * (double)sysconf(_SC_CLK_TCK));
 }
 
 /* Our own training must not shut the gate for us. */

@@ -1,5 +1,6 @@
 #include "client/participant.h"
 
+#include "base/clock.h"
 #include "base/crew.h"
 #include "client/status.h"
 #include "program/program.h"
@@ -268,20 +269,14 @@ static void pump(participant *p, item *i) {
 }
 
 /* ---- training ---- */
-static double thread_seconds(void) {
-    struct timespec used;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
-    return (double)used.tv_sec + 1e-9 * (double)used.tv_nsec;
-}
-
 /* A turn with its price. */
 static fq_status take_counted_turn(turn *t, size_t thread) {
     const char *root = t->p->device.root;
     fq_energy   before, after;
     fq_energy_read(root, &before);
-    double    begin = thread_seconds();
+    double    begin = fq_thread_seconds();
     fq_status status = fq_work_turn(t->p->work, thread, &t->binding, t->model_bits, &t->outgoing);
-    t->outgoing.cpu_ms = (uint64_t)llround(1e3 * (thread_seconds() - begin));
+    t->outgoing.cpu_ms = (uint64_t)llround(1e3 * (fq_thread_seconds() - begin));
     fq_energy_read(root, &after);
     double joules = fq_energy_between(&before, &after);
     t->outgoing.millijoules = isnan(joules) ? 0 : (uint64_t)llround(1e3 * joules);

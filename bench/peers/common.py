@@ -119,6 +119,11 @@ MODELS = {
 GROUPS = 8
 
 
+def made_for(name):
+    """Shape and classes of the made-up data for this network, as in fq_made_data_for."""
+    return (3, 32, 32) if name.startswith("resnet") else (1, 28, 28), 62 if name == "femnist_cnn" else 10
+
+
 def build(name, shape, classes, widths=None):
     torch.manual_seed(1)
     model = MODELS[name](shape, classes)

@@ -2,9 +2,7 @@
 import argparse
 import time
 
-from common import Quantized, build, finish, torch
-
-SHAPES = {"resnet20_gn": (3, 32, 32), "resnet20_bn": (3, 32, 32)}
+from common import Quantized, build, finish, made_for, torch
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--model", default="lenet5")
@@ -14,7 +12,7 @@ parser.add_argument("--seconds", type=float, default=3.0)
 a = parser.parse_args()
 
 torch.set_num_threads(1)
-shape, classes = SHAPES.get(a.model, (1, 28, 28)), 62 if a.model == "femnist_cnn" else 10
+shape, classes = made_for(a.model)
 model = build(a.model, shape, classes)
 model.eval()
 x, y = torch.rand(a.examples, *shape), torch.randint(classes, (a.examples,))

@@ -2,9 +2,7 @@
 import argparse
 import time
 
-from common import F, Widths, build, finish, torch
-
-SHAPES = {"resnet20_gn": (3, 32, 32), "resnet20_bn": (3, 32, 32)}
+from common import F, Widths, build, finish, made_for, torch
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--model", default="lenet5")
@@ -17,7 +15,7 @@ a = parser.parse_args()
 
 torch.set_num_threads(a.threads)
 widths = Widths([2, 3, 4, 8], 8 if a.activations else None) if a.robustness == "mqat" else None
-shape, classes = SHAPES.get(a.model, (1, 28, 28)), 62 if a.model == "femnist_cnn" else 10
+shape, classes = made_for(a.model)
 model = build(a.model, shape, classes, widths)
 model.train()
 optimizer = torch.optim.SGD(model.parameters(), lr=0.001)

@@ -5,4 +5,9 @@
 
 double fq_now(void);
 
+/* Processor time of all threads of this process, of the calling thread: other work on the machine
+ * does not lengthen it. */
+double fq_process_seconds(void);
+double fq_thread_seconds(void);
+
 #endif

@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { TEXT_BYTES = 1024 };
 
@@ -150,4 +151,20 @@ size_t fq_processors(void) {
     if (sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) > 0)
         return (size_t)CPU_COUNT(&set);
     return 1;
+}
+
+void fq_processor_name(char *out, size_t capacity) {
+    FILE *file = fopen("/proc/cpuinfo", "re");
+    char  line[256];
+    snprintf(out, capacity, "unknown processor");
+    while (file != NULL && fgets(line, sizeof line, file) != NULL) {
+        char *colon = strchr(line, ':');
+        if (strncmp(line, "model name", 10) == 0 && colon != NULL) {
+            line[strcspn(line, "\n")] = '\0';
+            snprintf(out, capacity, "%s", colon + 2);
+            break;
+        }
+    }
+    if (file != NULL)
+        fclose(file);
 }

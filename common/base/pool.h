@@ -26,5 +26,7 @@ FQ_MUST_CHECK fq_status fq_pool_for(fq_pool *pool, size_t n, fq_task *task, void
 
 /* Processors this process may run on. */
 size_t fq_processors(void);
+/* Their model as Linux names it, or "unknown processor". */
+void fq_processor_name(char *out, size_t capacity);
 
 #endif

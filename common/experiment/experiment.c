@@ -708,7 +708,6 @@ static fq_status load_model(const fq_document *document, const fq_node *node, fq
     return FQ_OK;
 }
 
-/* The name becomes a folder's and stands in the header of model.fq. */
 /* A patience without a metric would be a run that never stops early and does not say so. */
 static fq_status load_stop(const fq_document *document, const fq_node *node, fq_stop_section *out) {
     FQ_TRY(fq_section_load(document, node, "stop", stop_keys, NULL, out));
@@ -719,6 +718,7 @@ static fq_status load_stop(const fq_document *document, const fq_node *node, fq_
     return FQ_OK;
 }
 
+/* The name becomes a folder's and stands in the header of model.fq. */
 static fq_status check_name(const fq_document *document, const fq_node *node, const char *name) {
     size_t allowed =
         strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.");

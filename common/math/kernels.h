@@ -43,8 +43,8 @@ typedef struct fq_pool_window {
 } fq_pool_window;
 
 /* Group normalization of one group of channels, with or without a ReLU behind it. For each lane,
- * over the depth * pixels values of the group: y = scale_c (x - mean) r + shift_c,   r = 1 /
- * sqrt(var + epsilon) */
+ * over the depth * pixels values of the group:
+ *     y = scale_c (x - mean) r + shift_c,   r = 1 / sqrt(var + epsilon) */
 typedef struct fq_norm {
     size_t depth, pixels, lanes; /* channels of the group, pixels of a channel */
     float  epsilon;

@@ -584,8 +584,7 @@ typedef int32_t eight_bits __attribute__((vector_size(4 * FQ_LANES), aligned(4),
     ((eight)(((where) & (eight_bits)(yes)) | (~(where) & (eight_bits)(no))))
 
 /* One window of rows x columns pixels, whose first one is number `first` of the window, on all
- * lanes.
- */
+ * lanes. */
 ALWAYS_INLINE void pool_window(const fq_pool_window *p, size_t rows, size_t columns, size_t first,
                                const float *x, float *y, float *winner) {
     const eight zero = {0};
@@ -674,8 +673,6 @@ static void max_pool_backward(const fq_pool_window *p, const float *winner, cons
 /* ---- group normalization ---- */
 /* Up to four groups of lanes at a time, whose sums stay in registers. */
 enum { NORM_VECS = 4 };
-#define LANES_AT(x, v) (*(eight *)((x) + (v)*FQ_LANES))
-#define LANES_OF(x, v) (*(const eight *)((x) + (v)*FQ_LANES))
 
 ALWAYS_INLINE void norm_lanes(const int vecs, const fq_norm *n, const float *x, const float *scale,
                               const float *shift, float *mean, float *r, float *y) {

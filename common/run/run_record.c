@@ -6,22 +6,6 @@
 #include <sys/utsname.h>
 #include <time.h>
 
-static void read_cpu_name(char *out, size_t capacity) {
-    FILE *file = fopen("/proc/cpuinfo", "re");
-    char  line[256];
-    snprintf(out, capacity, "unknown processor");
-    while (file != NULL && fgets(line, sizeof line, file) != NULL) {
-        char *colon = strchr(line, ':');
-        if (strncmp(line, "model name", 10) == 0 && colon != NULL) {
-            line[strcspn(line, "\n")] = '\0';
-            snprintf(out, capacity, "%s", colon + 2);
-            break;
-        }
-    }
-    if (file != NULL)
-        fclose(file);
-}
-
 void fq_run_describe(fq_run *run) {
     const fq_experiment *e = run->experiment;
     fq_run_row          *record = &run->record;
@@ -46,7 +30,7 @@ void fq_run_describe(fq_run *run) {
     snprintf(record->version, sizeof record->version, "%s", FQ_VERSION);
     snprintf(record->build, sizeof record->build, "%s; kernels %s; BLIS %s", FQ_BUILD,
              fq_kernels_get()->name, fq_gemm_kernel());
-    read_cpu_name(cpu, sizeof cpu);
+    fq_processor_name(cpu, sizeof cpu);
     uname(&system);
     snprintf(record->machine, sizeof record->machine, "%s, %zu workers, %.20s %.40s %.16s", cpu,
              fq_pool_workers(run->options.pool), system.sysname, system.release, system.machine);

@@ -14,15 +14,12 @@
  * with the key of HOME, a folder of `fedq-client init`, once it is connected:
  *   talker     a hello, then a hundred heartbeats a second, whatever is answered
  *   odd        messages of one frame and of three, without a pause
- *   bulky      messages of a thousand frames of 1 MiB each; ZeroMQ takes them in whole before it
- * hands them on deaf       joins as a simulated client, asks for the model a thousand times a
- * second, and reads nothing
+ *   bulky      messages of a thousand frames of 1 MiB each, which ZeroMQ takes in whole
+ *   deaf       joins as a simulated client, asks for the model all the time, reads nothing
  *
  * Knocks until it is killed, and says on standard output once a second how many messages it has
- * handed to ZeroMQ
- * ("sent N"), what it was sent ("received N"), and how often a handshake was completed ("admitted
- * N").
- */
+ * handed to ZeroMQ ("sent N"), what it was sent ("received N"), and how often a handshake was
+ * completed ("admitted N"). */
 #include "base/file.h"
 #include "wire/keys.h"
 #include "wire/messages.h"

@@ -94,12 +94,22 @@ static void test_limits(void) {
     CU_ASSERT_TRUE(fq_processors() >= 1);
 }
 
+/* A line without its end, and no more of it than there is room for. */
+static void test_processor_name(void) {
+    char name[256], start[5];
+    fq_processor_name(name, sizeof name);
+    fq_processor_name(start, sizeof start);
+    CU_ASSERT_TRUE(strlen(name) > 0 && strchr(name, '\n') == NULL);
+    CU_ASSERT_TRUE(strncmp(start, name, sizeof start - 1) == 0 && strlen(start) < sizeof start);
+}
+
 int main(void) {
     static const fq_case cases[] = {
         {"every task runs once, on a worker of the pool", test_every_task_once},
         {"many small jobs in a row", test_many_small_jobs},
         {"the failure of the lowest task is returned", test_failure},
         {"a pool has a worker", test_limits},
+        {"the processor has a name", test_processor_name},
         {NULL, NULL}};
     return fq_run_suite("pool", cases);
 }
